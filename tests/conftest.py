@@ -1,0 +1,27 @@
+"""What every test shares: strict promotion, the real data's folder."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def strict_dtypes():
+    """No implicit promotion between types while the test runs."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of the EPFL and VNC volumes, named by the environment's YSEG_DATA."""
+    folder = os.environ.get("YSEG_DATA")
+    if not folder:
+        pytest.skip("YSEG_DATA is not set: the EPFL and VNC volumes are needed")
+    return Path(folder)

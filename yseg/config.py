@@ -1,0 +1,279 @@
+"""The experiment as dataclasses: every knob once, with its meaning, unit and check.
+
+A config is plain data: it is built by a file under `configs/`, changed by `--config.GROUP.NAME=VALUE`, checked by `check`, and
+written as `config.json` into the workdir. Nothing in here touches a file or a device.
+"""
+
+import dataclasses
+import json
+import math
+import typing
+
+import dacite
+
+METHODS = ("ft", "mmd", "coral", "dann", "ynet")
+
+
+class InputError(ValueError):
+    """A flag, config or input that the user has to change; the message is one line that names it."""
+
+
+def knob(default, meaning, *, choices=None, at_least=None, above=None, at_most=None, below=None):
+    """A dataclass field with its meaning and the values it allows (bounds hold for every entry of a tuple)."""
+    metadata = {"meaning": meaning, "choices": choices, "at_least": at_least, "above": above, "at_most": at_most,
+                "below": below}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass
+class Domain:
+    """One volume, what its labels mean, and which part of it is used for what."""
+
+    dataset: str = knob("", "a name in yseg.data.catalog; fills image, labels, pixel_size_nm and foreground if they are empty")
+    image: str = knob("", "the image volume: a path or URL, see yseg.data.volume")
+    labels: str = knob("", "the label volume of the same shape; empty = no labels")
+    pixel_size_nm: float = knob(0.0, "size of a pixel in y and x, in nm", at_least=0)
+    foreground: str = knob("", "which label values are foreground: '>0', '>=128', '==1,5'; 'classes' = values are class indices")
+    unlabelled: str = knob("", "which label values mean 'not labelled', written as in foreground; empty = none")
+    split_axis: str = knob("x", "axis along which train | validation | test follow each other", choices=("z", "y", "x"))
+    validation_fraction: float = knob(0.0, "share of the axis kept for validation", at_least=0, below=1)
+    test_fraction: float = knob(0.0, "share at the end of the axis kept for testing", at_least=0, below=1)
+
+
+@dataclasses.dataclass
+class Sampling:
+    """How patches are cut from the working grid, the common pixel grid of both domains."""
+
+    working_pixel_size_nm: float = knob(10.0, "pixel size of the grid on which the network works, in nm", above=0)
+    patch_size: int = knob(96, "side of the square patches, in working pixels", at_least=1)
+    batch_size: int = knob(4, "patches a step of each domain, over all devices together", at_least=1)
+    reader: str = knob("auto", "resident = volumes in memory, streaming = read as needed, auto = by resident_limit_gib",
+                       choices=("auto", "resident", "streaming"))
+    resident_limit_gib: float = knob(4.0, "largest size of both working volumes for a resident reader, in GiB", at_least=0)
+
+
+@dataclasses.dataclass
+class Augmentation:
+    """Random transforms of a training patch; each sample draws its own. Intensities are z-scored before."""
+
+    rotate: bool = knob(True, "rotate by a multiple of 90 degrees")
+    flip: bool = knob(True, "mirror in y and in x, each with probability 1/2")
+    elastic_probability: float = knob(0.3, "share of the samples that are deformed", at_least=0, at_most=1)
+    elastic_pixels: float = knob(4.0, "standard deviation of the deformation at its control points, in pixels", at_least=0)
+    elastic_spacing: int = knob(24, "distance of the control points, in pixels", at_least=2)
+    brightness: float = knob(0.3, "largest offset, in standard deviations of the volume", at_least=0)
+    contrast: float = knob(0.4, "largest |log| of the contrast factor", at_least=0)
+    gamma: float = knob(0.5, "largest |log| of the exponent", at_least=0)
+    blur_probability: float = knob(0.3, "share of the samples that are blurred", at_least=0, at_most=1)
+    blur_pixels: float = knob(1.5, "largest sigma of the Gaussian blur, in pixels", at_least=0)
+    sharpen_probability: float = knob(0.3, "share of the samples that are sharpened by an unsharp mask", at_least=0, at_most=1)
+    sharpen_amount: float = knob(1.5, "largest weight of the unsharp mask", at_least=0)
+    noise_probability: float = knob(0.5, "share of the samples that get Gaussian noise", at_least=0, at_most=1)
+    noise: float = knob(0.3, "largest standard deviation of the noise, in standard deviations of the volume", at_least=0)
+
+
+@dataclasses.dataclass
+class Model:
+    """The U-Net: encoder levels, a bottleneck, a decoder with skips."""
+
+    levels: int = knob(3, "number of 2x2 poolings", at_least=1, at_most=7)
+    features: int = knob(16, "feature maps at full resolution; doubled at every level", at_least=1)
+    classes: int = knob(2, "number of classes; 2 = background and foreground", at_least=2)
+    sections: int = knob(1, "neighbouring sections given as input channels (odd); the middle one is segmented", at_least=1)
+    normalization: str = knob("batch", "normalisation layer", choices=("batch", "instance", "group", "none"))
+    groups: int = knob(8, "groups of the group normalisation", at_least=1)
+    dropout: float = knob(0.0, "share of the feature maps dropped at the end of each block", at_least=0, below=1)
+    activation: str = knob("relu", "activation function", choices=("relu", "leaky_relu", "elu", "gelu", "silu"))
+    residual: bool = knob(False, "add a block's input to its output")
+    compute_dtype: str = knob("float32", "type of activations; parameters, statistics and losses stay float32",
+                              choices=("float32", "bfloat16"))
+    batch_pass: str = knob("apart", "source and target go through batch normalisation apart or jointly",
+                           choices=("apart", "joint"))
+    batch_statistics: str = knob("mixed", "whose running statistics inference uses (batch normalisation only); a method that never"
+                                 " sees the target has the source's", choices=("source", "target", "mixed"))
+
+
+@dataclasses.dataclass
+class Loss:
+    """The segmentation loss."""
+
+    name: str = knob("cross_entropy", "segmentation loss",
+                     choices=("cross_entropy", "focal", "soft_dice", "soft_jaccard", "tversky"))
+    class_weights: tuple[float, ...] = knob((), "weight of each class; empty = all 1", at_least=0)
+    focal_gamma: float = knob(2.0, "exponent of the focal loss", at_least=0)
+    tversky_alpha: float = knob(0.3, "weight of false positives in the Tversky loss", at_least=0)
+    tversky_beta: float = knob(0.7, "weight of false negatives in the Tversky loss", at_least=0)
+
+
+@dataclasses.dataclass
+class Adaptation:
+    """What a method adds to the segmentation loss."""
+
+    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights", at_least=0)
+    level_weights: tuple[float, ...] = knob((), "relative weight of each encoder level, full resolution first; empty = doubling"
+                                            " from level to level (scaled to sum to 1)", at_least=0)
+    pixels: int = knob(64, "feature pixels sampled per image and level", at_least=1)
+    bandwidths: tuple[float, ...] = knob((0.25, 0.5, 1.0, 2.0, 4.0), "MMD: kernel bandwidths as multiples of the median"
+                                         " distance", above=0)
+    hidden: int = knob(64, "DANN: width of the domain classifiers' hidden layers", at_least=1)
+    reversal_gamma: float = knob(10.0, "DANN: steepness of Ganin's schedule of the reversal; 0 = full strength at once", at_least=0)
+    reconstruction_source: float = knob(0.1, "Y-Net: lambda_r of the source", at_least=0)
+    reconstruction_target: float = knob(0.1, "Y-Net: lambda_r of the target", at_least=0)
+    reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
+
+
+@dataclasses.dataclass
+class Optimizer:
+    """The optimiser and the length of the training."""
+
+    name: str = knob("adam", "optimiser", choices=("adam", "adamw", "sgd"))
+    steps: int = knob(1000, "training steps", at_least=1)
+    learning_rate: float = knob(1e-3, "peak learning rate", above=0)
+    schedule: str = knob("cosine", "learning rate over time", choices=("constant", "exponential", "cosine"))
+    warmup_steps: int = knob(50, "steps of linear warm-up", at_least=0)
+    decay_rate: float = knob(0.9, "exponential: factor per decay_steps", above=0, at_most=1)
+    decay_steps: int = knob(100, "exponential: steps between two decays", at_least=1)
+    momentum: float = knob(0.9, "momentum of sgd", at_least=0, below=1)
+    weight_decay: float = knob(0.0, "weight decay, decoupled from the gradient", at_least=0)
+    clip_norm: float = knob(0.0, "largest global norm of the gradient; 0 = no clipping", at_least=0)
+
+
+@dataclasses.dataclass
+class Record:
+    """What is written during training, and how often."""
+
+    log_every: int = knob(20, "steps between two lines of metrics", at_least=1)
+    validate_every: int = knob(500, "steps between two validations on the source validation box; 0 = only at the end", at_least=0)
+    checkpoint_every: int = knob(250, "steps between two checkpoints", at_least=1)
+    keep_checkpoints: int = knob(2, "how many of the last checkpoints are kept", at_least=1)
+    images: int = knob(3, "patches of each domain in the panels of report/", at_least=0)
+
+
+@dataclasses.dataclass
+class Inference:
+    """Tiled segmentation."""
+
+    tile_size: int = knob(640, "largest side of a tile with its halo, in working pixels", at_least=16)
+    overlap: int = knob(16, "width over which neighbouring tiles are blended, in working pixels", at_least=0)
+    batch_size: int = knob(1, "tiles segmented at once on each device", at_least=1)
+    threshold: float = knob(0.5, "foreground probability from which a pixel is foreground", at_least=0, at_most=1)
+
+
+@dataclasses.dataclass
+class Experiment:
+    """A whole experiment: two domains, a method, and how it is trained and applied."""
+
+    name: str = knob("experiment", "a name for tables and figures")
+    method: str = knob("ft", "how the network is adapted", choices=METHODS)
+    seed: int = knob(0, "seed of initialisation, patches, augmentation and dropout", at_least=0)
+    data_dir: str = knob("", "folder of the data sets in yseg.data.catalog")
+    source: Domain = dataclasses.field(default_factory=Domain)
+    target: Domain = dataclasses.field(default_factory=Domain)
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    model: Model = dataclasses.field(default_factory=Model)
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    adaptation: Adaptation = dataclasses.field(default_factory=Adaptation)
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    record: Record = dataclasses.field(default_factory=Record)
+    inference: Inference = dataclasses.field(default_factory=Inference)
+
+
+def check_method(method):
+    """Return `method`; InputError if it is none of the five."""
+    if method not in METHODS:
+        raise InputError(f"method {method!r}: must be one of {', '.join(METHODS)} (--config=FILE.py:METHOD)")
+    return method
+
+
+def knobs(config, prefix="--config"):
+    """Yield (flag, type, metadata, value) for every knob, depth first. A flag is spelt as on the command line."""
+    types = typing.get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        flag, value = f"{prefix}.{field.name}", getattr(config, field.name)
+        if dataclasses.is_dataclass(types[field.name]):
+            yield from knobs(value, flag)
+        else:
+            yield flag, types[field.name], field.metadata, value
+
+
+def _check_type(flag, expected, value):
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if typing.get_origin(expected) is tuple:
+        if not isinstance(value, (tuple, list)):
+            raise InputError(f"{flag}={value!r}: must be a list of numbers")
+        for entry in value:
+            _check_type(flag, typing.get_args(expected)[0], entry)
+        return
+    allowed = (int, float) if expected is float else (expected,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool):
+        raise InputError(f"{flag}={value!r}: must be {names[expected]}")
+    if expected is float and not math.isfinite(value):
+        raise InputError(f"{flag}={value!r}: must be finite")
+
+
+_BOUNDS = (
+    ("at_least", "at least", lambda value, bound: value >= bound),
+    ("above", "above", lambda value, bound: value > bound),
+    ("at_most", "at most", lambda value, bound: value <= bound),
+    ("below", "below", lambda value, bound: value < bound),
+)
+
+
+def _check_range(flag, metadata, value):
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise InputError(f"{flag}={value!r}: must be one of {', '.join(metadata['choices'])}")
+    for name, words, holds in _BOUNDS:
+        bound = metadata[name]
+        entries = value if isinstance(value, (tuple, list)) else (value,)
+        if bound is not None and not all(holds(entry, bound) for entry in entries):
+            raise InputError(f"{flag}={value!r}: must be {words} {bound}")
+
+
+def check(config):
+    """Raise InputError, naming the flag, the value and what is allowed, if any knob or combination is invalid."""
+    for flag, expected, metadata, value in knobs(config):
+        _check_type(flag, expected, value)
+        _check_range(flag, metadata, value)
+    model, adaptation = config.model, config.adaptation
+    factor = 2**model.levels
+    if config.sampling.patch_size % factor:
+        raise InputError(f"--config.sampling.patch_size={config.sampling.patch_size}: must be a multiple of {factor}"
+                         f" (2 to the power of --config.model.levels={model.levels})")
+    if model.sections % 2 == 0:
+        raise InputError(f"--config.model.sections={model.sections}: must be odd")
+    if model.normalization == "group" and model.features % model.groups:
+        raise InputError(f"--config.model.groups={model.groups}: must divide --config.model.features={model.features}")
+    if model.batch_pass == "joint" and model.batch_statistics == "target":
+        raise InputError("--config.model.batch_statistics='target': with --config.model.batch_pass='joint' there is one set of"
+                         " statistics; choose source or mixed")
+    if config.loss.class_weights and len(config.loss.class_weights) != model.classes:
+        raise InputError(f"--config.loss.class_weights={tuple(config.loss.class_weights)}: must have"
+                         f" --config.model.classes={model.classes} entries")
+    if adaptation.level_weights and (len(adaptation.level_weights) != model.levels + 1 or not sum(adaptation.level_weights)):
+        raise InputError(f"--config.adaptation.level_weights={tuple(adaptation.level_weights)}: must have {model.levels + 1} entries"
+                         " (levels and bottleneck), not all 0")
+    for name in ("source", "target"):
+        domain = getattr(config, name)
+        if domain.validation_fraction + domain.test_fraction >= 1:
+            raise InputError(f"--config.{name}.test_fraction={domain.test_fraction}: with"
+                             f" --config.{name}.validation_fraction={domain.validation_fraction} nothing is left to train on")
+
+
+def level_weights(config):
+    """Relative weight of each encoder level and the bottleneck, shallow to deep, summing to 1 (PAPER: lambda_i grows with i)."""
+    weights = config.adaptation.level_weights or [2.0**level for level in range(config.model.levels + 1)]
+    return tuple(weight / sum(weights) for weight in weights)
+
+
+def to_json(config):
+    """The config as JSON text, sorted as declared."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text, name="config.json"):
+    """The Experiment written by `to_json`; InputError if fields are unknown, missing or of another type."""
+    try:
+        return dacite.from_dict(Experiment, json.loads(text), dacite.Config(strict=True, cast=[tuple]))
+    except (ValueError, dacite.DaciteError) as error:
+        raise InputError(f"{name}: not a config of this version of yseg ({str(error).splitlines()[0]})") from error
