@@ -1,0 +1,16 @@
+"""Network architectures: flax.linen modules and nothing else."""
+
+from yseg.models.domain_classifier import DomainClassifier
+from yseg.models.unet import UNet
+from yseg.models.ynet import YNet
+
+__all__ = ["DomainClassifier", "UNet", "YNet", "build_network"]
+
+
+def build_network(config, method, axis_name=None):
+    """The network of a `yseg.config.Model` for a method: a YNet for `ynet`, else a UNet."""
+    fields = {"levels": config.levels, "features": config.features, "classes": config.classes,
+              "normalization": config.normalization, "groups": config.groups, "dropout": config.dropout,
+              "activation": config.activation, "residual": config.residual, "dtype": config.compute_dtype,
+              "axis_name": axis_name}
+    return YNet(sections=config.sections, **fields) if method == "ynet" else UNet(**fields)

@@ -1,0 +1,17 @@
+"""The domain classifier of DANN (Ganin et al. 2016)."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class DomainClassifier(nn.Module):
+    """Which domain is a feature vector from? Two hidden layers: features `[n, channel]` -> logits `[n]`, positive = target."""
+
+    hidden: int = 64
+
+    @nn.compact
+    def __call__(self, features):
+        x = features.astype(jnp.float32)
+        for _ in range(2):
+            x = nn.relu(nn.Dense(self.hidden)(x))
+        return nn.Dense(1)(x)[:, 0]

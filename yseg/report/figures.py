@@ -1,0 +1,253 @@
+"""Figures: training curves, panels of patches, a segmented section. PNG files, each written whole or not at all.
+
+The colours are those of Okabe and Ito (2008), which people with any colour vision tell apart.
+"""
+
+import math
+import numbers
+import os
+import textwrap
+from pathlib import Path
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from scipy import ndimage
+
+from yseg.report.tables import readable
+
+BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, YELLOW = (
+    "#000000", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+CURVES = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, BLACK)
+CLASSES = (ORANGE, SKY, GREEN, YELLOW, VERMILLION, BLUE, PURPLE)  # of class 1, 2, ...; repeated beyond
+TRUTH, PREDICTION = SKY, ORANGE
+CORRECT, MISSED, FALSE_ALARM, WRONG_CLASS = GREEN, SKY, VERMILLION, PURPLE
+KINDS = ("loss", "score", "learning rate", "speed")  # of curves, in the order of their panels
+FILL = 0.35  # opacity of an overlay inside its outline
+DPI = 150
+SECTION_INCHES = 9.0  # long side of a segmented section
+PATCH_INCHES = 2.4  # side of a patch in the panels
+
+
+def loss_curves(metrics, path):
+    """Draw training curves against the step, one panel for each kind of number (losses, scores, learning rates, speeds).
+
+    Args:
+      metrics: rows of metrics.jsonl: dicts with "step" and numbers. None, NaN and absent values are passed over.
+      path: of the PNG; its folder is made if need be.
+
+    Returns:
+      The path.
+    """
+    kinds = {}
+    for name in dict.fromkeys(name for row in metrics for name in row if name != "step"):
+        points = [(row["step"], row[name]) for row in metrics if _is_finite_number(row.get(name))]
+        if points:
+            kinds.setdefault(_kind(name), {})[name] = np.array(points, float)
+    losses = kinds.get("loss", {})
+    for name in [name for name, points in losses.items() if len(losses) > 1 and not points[:, 1].any()]:
+        del losses[name]  # 0 throughout: a loss that the method does not have
+    count = max(1, len(kinds))
+    figure = Figure(figsize=(8, 0.6 + 2.6 * count), layout="constrained")
+    panels = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+    for axes, kind in zip(panels, sorted(kinds, key=KINDS.index), strict=False):
+        _draw_curves(axes, kinds[kind])
+        values = np.concatenate([points[:, 1] for points in kinds[kind].values()])
+        if kind == "loss" and (values > 0).all():
+            axes.set_yscale("log")
+        if kind == "score":
+            axes.set_ylim(min(0, values.min()), max(1, values.max()))
+        axes.set_ylabel(kind)
+    panels[-1].set_xlabel("step")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
+    return _write(figure, path)
+
+
+def panels(rows, path, title, pixel_size_nm):
+    """Draw patches, one a row: the image, the truth on it, the prediction on it.
+
+    Args:
+      rows: a list of (name, image, truth, prediction). The image is real [y, x]. The truth is int [y, x], -1 = no label, or None.
+        The prediction is int [y, x], or the foreground probability, float [y, x]: it sets the opacity and is outlined at 0.5.
+      path: of the PNG; its folder is made if need be.
+      title: over the whole figure.
+      pixel_size_nm: size of a pixel in y and x.
+
+    Returns:
+      The path.
+    """
+    classes = max((int(np.max(labels)) for row in rows for labels in row[2:] if labels is not None), default=1)
+    figure = Figure(figsize=(3 * PATCH_INCHES + 0.5, len(rows) * (PATCH_INCHES + 0.1) + 0.8), layout="constrained")
+    figure.suptitle(_fill(title, figure), fontweight="bold")
+    grid = figure.subplots(len(rows), 3, squeeze=False)
+    for axes, heading in zip(grid[0], ("image", "truth", "prediction"), strict=True):
+        axes.set_title(heading)
+    for (image_axes, truth_axes, prediction_axes), (name, image, truth, prediction) in zip(grid, rows, strict=True):
+        grey = _grey(image)
+        _show(image_axes, grey)
+        _scale_bar(image_axes, grey, pixel_size_nm)
+        image_axes.set_ylabel(textwrap.fill(name, 28))
+        if truth is None:
+            _show(truth_axes, np.full_like(grey, 0.9))
+            truth_axes.text(0.5, 0.5, "no labels", ha="center", va="center", transform=truth_axes.transAxes)
+        else:
+            _show(truth_axes, _paint_labels(grey, truth, CLASSES if classes > 1 else (TRUTH,)))
+        _show(prediction_axes, _paint_labels(grey, prediction, CLASSES if classes > 1 else (PREDICTION,)))
+    if classes > 1:
+        _legend(figure, {f"class {index}": _class_colour(CLASSES, index) for index in range(1, classes + 1)})
+    return _write(figure, path)
+
+
+def overlay(image, labels, path, title, pixel_size_nm, truth=None):
+    """Draw one section with its segmentation, and with what is right and wrong in it if the truth is given.
+
+    Args:
+      image: real [y, x].
+      labels: int [y, x], the predicted classes; 0 = background.
+      path: of the PNG; its folder is made if need be.
+      title: over the section.
+      pixel_size_nm: size of a pixel in y and x.
+      truth: int [y, x], the true classes, -1 = no label; or None.
+
+    Returns:
+      The path.
+    """
+    labels = np.asarray(labels).astype(int)
+    rgb, classes = _grey(image), int(np.max(labels, initial=0))
+    if truth is not None:
+        truth = np.asarray(truth)
+        labelled, predicted, true = truth >= 0, labels > 0, truth > 0
+        parts = {
+            "correct": (true & (labels == truth), CORRECT),
+            "missed": (true & ~predicted, MISSED),
+            "false alarm": (labelled & predicted & ~true, FALSE_ALARM),
+        }
+        if max(classes, int(np.max(truth))) > 1:
+            parts["wrong class"] = (true & predicted & (labels != truth), WRONG_CLASS)
+    elif classes > 1:
+        parts = {f"class {index}": (labels == index, _class_colour(CLASSES, index)) for index in range(1, classes + 1)}
+    else:
+        parts = {"foreground": (labels > 0, PREDICTION)}
+    for mask, colour in parts.values():
+        rgb = _paint(rgb, mask, colour)
+    legend = {name: colour for name, (_, colour) in parts.items()}
+    if truth is not None and not labelled.all():
+        rgb = _stripe(rgb, ~labelled)
+        legend["no label"] = "#808080"
+    height, width = rgb.shape[:2]
+    inches = SECTION_INCHES / max(height, width)
+    figure = Figure(figsize=(max(4.0, width * inches), height * inches + 0.9), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(_fill(title, figure))
+    _show(axes, rgb)
+    _scale_bar(axes, rgb, pixel_size_nm)
+    _legend(figure, legend)
+    return _write(figure, path)
+
+
+def _is_finite_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _kind(name):
+    """Which panel a number of metrics.jsonl belongs to."""
+    if any(word in name for word in ("iou", "precision", "recall", "f1", "accuracy")):
+        return "score"
+    if "per_second" in name:
+        return "speed"
+    return "learning rate" if "learning_rate" in name else "loss"
+
+
+def _draw_curves(axes, curves):
+    for index, (name, points) in enumerate(curves.items()):
+        axes.plot(*points.T, color=CURVES[index % len(CURVES)], linestyle=("-", "--", ":")[index // len(CURVES) % 3],
+                  marker="o" if len(points) <= 50 else "", markersize=3.5, linewidth=1.5, label=readable(name))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
+
+
+def _grey(image):
+    """The image as RGB in [0, 1]; the darkest and the brightest hundredth of its pixels saturate."""
+    image = np.asarray(image, float)
+    low, high = np.percentile(image, (1, 99))
+    grey = np.clip((image - low) / (high - low), 0, 1) if high > low else np.full_like(image, 0.5)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _class_colour(colours, index):
+    return colours[(index - 1) % len(colours)]
+
+
+def _paint_labels(rgb, labels, colours):
+    """Every class in its colour; a float array is the probability of one class. Pixels without a label are striped."""
+    labels = np.asarray(labels)
+    if np.issubdtype(labels.dtype, np.floating):
+        return _paint(rgb, labels >= 0.5, colours[0], FILL * np.clip(labels, 0, 1))
+    labels = labels.astype(int)
+    for index in range(1, np.max(labels, initial=0) + 1):
+        rgb = _paint(rgb, labels == index, _class_colour(colours, index))
+    return _stripe(rgb, labels < 0)
+
+
+def _paint(rgb, mask, colour, opacity=None):
+    """Colour a mask: its inside lightly (or everything by `opacity` [y, x]), its outline fully."""
+    thickness = math.ceil(max(mask.shape) / 1000)  # in pixels; still seen where a large section is drawn smaller
+    outline = mask & ~ndimage.binary_erosion(mask, iterations=thickness, border_value=1)
+    opacity = np.where(outline, 1.0, FILL * mask if opacity is None else opacity)[:, :, None]
+    return (1 - opacity) * rgb + opacity * np.array(to_rgb(colour))
+
+
+def _stripe(rgb, mask):
+    """Grey diagonal stripes over a mask."""
+    y, x = np.indices(mask.shape)
+    period = max(8, math.ceil(max(mask.shape) / 24))
+    shade = np.where((y + x) % period < period / 2, 0.45, 0.6)[:, :, None]
+    return np.where(mask[:, :, None], 0.3 * rgb + 0.7 * shade, rgb)
+
+
+def _show(axes, rgb):
+    axes.imshow(np.clip(rgb, 0, 1))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _scale_bar(axes, rgb, pixel_size_nm):
+    """A bar of 1, 2 or 5 times a power of ten nm, at most a third of the width, at the lower right."""
+    height, width = rgb.shape[:2]
+    longest = width * pixel_size_nm / 3
+    power = 10.0 ** math.floor(math.log10(longest))
+    length = max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
+    margin = 0.05 * min(height, width)
+    stop, y = width - 1 - margin, height - 1 - margin
+    start = stop - length / pixel_size_nm
+    axes.plot((start, stop), (y, y), color="white", linewidth=3, solid_capstyle="butt",
+              path_effects=[patheffects.Stroke(linewidth=4.5, foreground="black", capstyle="projecting"), patheffects.Normal()])
+    axes.annotate(f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm", ((start + stop) / 2, y), (0, 4),
+                  textcoords="offset points", ha="center", va="bottom", color="white", fontsize=9,
+                  path_effects=[patheffects.withStroke(linewidth=2, foreground="black")])
+
+
+def _fill(title, figure):
+    return textwrap.fill(title, int(9 * figure.get_figwidth()))  # letters to an inch
+
+
+def _legend(figure, colours):
+    handles = [Patch(facecolor=colour, label=name) for name, colour in colours.items()]
+    columns = max(1, int(figure.get_figwidth() / 1.6))
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), frameon=False)
+
+
+def _write(figure, path):
+    """Save the figure as PNG beside its place, then move it there, so that a reader never meets half a file."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        figure.savefig(unfinished, format="png", dpi=DPI)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
