@@ -261,9 +261,9 @@ def check(config):
 
 
 def level_weights(config):
-    """Relative weight of each encoder level and the bottleneck, shallow to deep, summing to 1 (PAPER: lambda_i grows with i)."""
-    weights = config.adaptation.level_weights or [2.0**level for level in range(config.model.levels + 1)]
-    return tuple(weight / sum(weights) for weight in weights)
+    """lambda_i of each encoder level and the bottleneck, shallow to deep; they sum to lambda (Roels et al. 2019, eq. 1: they grow with i)."""
+    relative = config.adaptation.level_weights or [2.0**level for level in range(config.model.levels + 1)]
+    return tuple(config.adaptation.weight * weight / sum(relative) for weight in relative)
 
 
 def to_json(config):

@@ -1,10 +1,19 @@
-"""Devices: the few helpers through which a loss sees the global batch."""
+"""Devices and processes: all that the project knows of them.
 
+The convention everywhere: a loss is the global value, the same on every device (`total` and `gather` inside the differentiated
+function), and the gradients of the devices are averaged afterwards (`mean`). The transposes of psum and all_gather each add up the
+devices' cotangents, so every device's gradient holds its own share times the number of devices; their mean is exact.
+"""
+
+import jax
+import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# The convention of the whole project: a loss is the global value, the same on every device (`total` and `gather` inside the
-# differentiated function), and the gradients of the devices are averaged afterwards. The transposes of psum and all_gather each
-# add up the devices' cotangents, so every device's gradient holds its own share times the number of devices; their mean is exact.
+from yseg.config import InputError
+
+AXIS = "batch"
 
 
 def total(x, axis_name=None):
@@ -15,3 +24,88 @@ def total(x, axis_name=None):
 def gather(x, axis_name=None):
     """The devices' `x` [n, ...] one after another, [devices * n, ...], the same on each; `x` itself if `axis_name` is None."""
     return x if axis_name is None else lax.all_gather(x, axis_name, axis=0, tiled=True)
+
+
+def mean(tree, axis_name=None):
+    """Mean of every leaf over the devices of `axis_name`, the same on each; the tree itself if `axis_name` is None."""
+    return tree if axis_name is None else lax.pmean(tree, axis_name)
+
+
+def start_processes():
+    """Join this process with the others of the job, as found in the environment of SLURM, a TPU pod and the like.
+
+    Raises:
+      InputError: no such environment was found.
+    """
+    try:
+        jax.distributed.initialize()
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"--multihost: no cluster to join was found ({str(error).splitlines()[0]})") from error
+
+
+def is_main():
+    """Whether this process is the one that writes files and speaks."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name):
+    """Wait until every process has come here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def share(global_batch):
+    """Global indices of the samples of this process: int32 [local device, samples of a device].
+
+    Raises:
+      InputError: the batch cannot be divided among all devices.
+    """
+    devices = jax.device_count()
+    if global_batch % devices:
+        raise InputError(f"--config.sampling.batch_size={global_batch}: must be a multiple of the number of devices, {devices}")
+    mine = [device.id for device in jax.local_devices()]
+    order = {device.id: place for place, device in enumerate(jax.devices())}
+    return np.arange(global_batch, dtype=np.int32).reshape(devices, -1)[[order[device] for device in mine]]
+
+
+def replicate(tree):
+    """The tree on every local device, without a device axis."""
+    return jax.device_put(tree, NamedSharding(Mesh(jax.local_devices(), (AXIS,)), PartitionSpec()))
+
+
+def map_step(step):
+    """`step(state, batch, key) -> (state, metrics)` on all devices: the batch has a leading device axis, nothing else has.
+
+    The old state's memory is reused: it must not be read afterwards. The step has to reduce over `AXIS` all that it returns.
+    """
+    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,))
+
+
+def map_shares(function):
+    """`function(shared, share, ...)` on the local devices: the first argument is the same on each, the second has a leading device
+    axis, and so has the result; further arguments are the same on each."""
+    mapped = {}
+
+    def run(shared, part, *rest):
+        if len(rest) not in mapped:
+            mapped[len(rest)] = jax.pmap(function, in_axes=(None, 0, *(None for _ in rest)))
+        return mapped[len(rest)](shared, part, *rest)
+
+    return run
+
+
+def local_device_count():
+    """How many devices this process has."""
+    return jax.local_device_count()
+
+
+def on_host(tree):
+    """A copy of the tree in NumPy arrays, which later steps cannot change."""
+    return jax.tree.map(np.array, jax.device_get(tree))
+
+
+def to_global(tree):
+    """A replicated tree as arrays that span all processes, as a checkpoint wants them; on one process the tree itself."""
+    if jax.process_count() == 1:
+        return tree
+    return multihost_utils.host_local_array_to_global_array(tree, Mesh(jax.devices(), (AXIS,)), PartitionSpec())

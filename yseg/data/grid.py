@@ -21,11 +21,8 @@ from yseg.config import InputError
 from yseg.data.split import Box
 
 _BLOCK_VOXELS = 2**24  # voxels of a volume that are read at once
-_SECTION_PIXELS = 2**24  # pixels of a section that the statistics look at, at most
+_SECTION_SIDE = 4096  # rows and columns of a section that the statistics look at, at most
 _DIGITS = 9  # coordinates are exact to 1e-9 pixels: rounding makes whole numbers of them that are meant to be whole
-
-
-# --- Labels ---
 
 
 class Condition(NamedTuple):
@@ -99,17 +96,16 @@ def apply_rule(labels, rule):
     return classes
 
 
-# --- Resampling along one axis ---
-
-
 class _Taps(NamedTuple):
-    """The samples that make up each of n resampled values, and their weights, which sum to 1.
+    """The samples that make up each of n resampled values, and their weights, which sum to 1."""
 
-    The number k of taps is that of the grid, not of the box: sums of the same numbers in the same order have the same bits.
-    """
-
+    # k is that of the grid, not of the box: sums of the same numbers in the same order have the same bits.
     index: np.ndarray  # int64 [n, k]; taps of weight 0 repeat one that counts
     weight: np.ndarray  # float64 [n, k]
+
+    def astype(self, dtype):
+        """The same with weights of this type, which sets the precision of the sums."""
+        return self._replace(weight=self.weight.astype(dtype))
 
     @property
     def start(self):
@@ -154,13 +150,18 @@ def _area_taps(low, length, size):
 
 
 def _gather(values, taps, offset, axis):
-    """Weighted sums along an axis of `values`, whose first sample there is number `offset`; the weights set the precision."""
+    """Weighted sums along an axis of `values`, whose first sample there is number `offset`."""
     column = [1] * values.ndim
     column[axis] = -1
     total = 0
     for index, weight in zip(taps.index.T - offset, taps.weight.T, strict=True):
         total = total + np.take(values, index, axis) * weight.reshape(column)
     return total
+
+
+def _resample(section, rows, columns, offset):
+    """A section [y, x, ...] resampled along both axes; its first pixel is number `offset` (y, x)."""
+    return _gather(_gather(section, rows, offset[0], 0), columns, offset[1], 1)
 
 
 def _majority(classes, rows, columns, offset):
@@ -171,13 +172,10 @@ def _majority(classes, rows, columns, offset):
         return best
     largest = np.zeros(best.shape)
     for value in present:
-        area = _gather(_gather((classes == value).astype(np.float64), rows, offset[0], 0), columns, offset[1], 1)
+        area = _resample((classes == value).astype(np.float64), rows, columns, offset)
         larger = area > largest + 1e-9  # areas are exact to rounding; what differs less is equal
         best[larger], largest[larger] = value, area[larger]
     return best
-
-
-# --- The grid ---
 
 
 @dataclasses.dataclass(frozen=True)
@@ -235,12 +233,12 @@ class Grid:
         if self.ratio == 1:
             return self._start(store, box, None, lambda voxels: voxels if kind.kind in "ui" else voxels.astype(np.float32))
         precision = np.result_type(kind, np.float32)  # float64 for integers of 32 bits
-        rows, columns = (_cast(self._image_taps(axis, box), precision) for axis in (1, 2))
+        rows, columns = (self._image_taps(axis, box).astype(precision) for axis in (1, 2))
 
         def finish(voxels):
             result = np.empty(box.shape, kind if kind.kind in "ui" else np.float32)
             for section, out in zip(voxels, result, strict=True):
-                values = _gather(_gather(section, rows, rows.start, 0), columns, columns.start, 1)
+                values = _resample(section, rows, columns, (rows.start, columns.start))
                 out[...] = np.rint(values) if kind.kind in "ui" else values
             return result
 
@@ -322,10 +320,10 @@ class Grid:
         result = np.empty((*voxel_box.shape, *values.shape[3:]), np.float32)
         if voxel_box.is_empty:
             return result
-        rows, columns = (_cast(self._back_taps(axis, voxel_box), np.float32) for axis in (1, 2))
+        rows, columns = (self._back_taps(axis, voxel_box).astype(np.float32) for axis in (1, 2))
         first = voxel_box.start[0] - working_box.start[0]
         for section, out in zip(values[first:first + len(result)], result, strict=True):
-            out[...] = _gather(_gather(section, rows, working_box.start[1], 0), columns, working_box.start[2], 1)
+            out[...] = _resample(section, rows, columns, working_box.start[1:])
         return result
 
     def _image_taps(self, axis, box):
@@ -356,11 +354,9 @@ class Grid:
 
     def _in_blocks(self, request, box):
         """The results of requests for blocks of sections as one array; the next block is read while one is resampled."""
-        if box.is_empty:
-            raise ValueError(f"{box} is empty")
         step = max(1, int(_BLOCK_VOXELS / (box.shape[1] * box.shape[2] * self.ratio**2 + 1)))
         parts = [box._replace(start=(start, *box.start[1:]), stop=(min(start + step, box.stop[0]), *box.stop[1:]))
-                 for start in range(box.start[0], box.stop[0], step)]
+                 for start in range(box.start[0], box.stop[0], step)] or [box]
         result, following = None, request(parts[0])
         for part, later in itertools.zip_longest(parts, parts[1:]):
             current, following = following, later and request(later)
@@ -368,10 +364,6 @@ class Grid:
             result = np.empty(box.shape, values.dtype) if result is None else result
             result[part.start[0] - box.start[0]:part.stop[0] - box.start[0]] = values
         return result
-
-
-def _cast(taps, dtype):
-    return taps._replace(weight=taps.weight.astype(dtype))
 
 
 def statistics(store, max_sections=32, box=None):
@@ -392,9 +384,8 @@ def statistics(store, max_sections=32, box=None):
     """
     box = box or Box.whole(store.shape)
     numbers = np.unique(np.linspace(box.start[0], box.stop[0] - 1, min(max_sections, box.shape[0])).round().astype(int))
-    side = math.isqrt(_SECTION_PIXELS)
-    rows, columns = (slice(start + max(0, stop - start - side) // 2, stop - (max(0, stop - start - side) + 1) // 2)
-                     for start, stop in zip(box.start[1:], box.stop[1:], strict=True))
+    extra = [max(0, size - _SECTION_SIDE) for size in box.shape]
+    rows, columns = (slice(box.start[axis] + extra[axis] // 2, box.stop[axis] - (extra[axis] + 1) // 2) for axis in (1, 2))
     count, mean, squares = 0, 0.0, 0.0  # squares: sum of the squared differences from the mean
     for number in numbers:
         section = store[int(number), rows, columns].read().result().astype(np.float64)

@@ -27,7 +27,6 @@ from yseg.config import InputError
 from yseg.data.phantom import phantom
 
 _CACHE_BYTES = 2**28  # decoded data kept for each volume, so that patches of one section do not decode it again and again
-_CACHE_SECTIONS = 4  # ... and at least so many sections
 _CHUNK = 512  # side of a created volume's chunks, which are single sections as they are segmented one by one
 _NUMBERS = "uif"  # kinds of NumPy types that a volume may have
 _TIFF, _PNG = (".tif", ".tiff"), (".png",)
@@ -101,10 +100,11 @@ def _stack(sections, name):
 
     _decode(first, name)  # what holds for all sections, such as a compression that cannot be read, is found now
     dtype = _stored(first.dtype)
+    cache_bytes = max(_CACHE_BYTES, 4 * first.shape[0] * first.shape[1] * dtype.itemsize)
     return ts.virtual_chunked(
         read, dtype=ts.dtype(dtype), shape=[len(sections), *first.shape],
         chunk_layout=ts.ChunkLayout(read_chunk_shape=[1, *first.shape]),
-        context=_cache(max(_CACHE_BYTES, _CACHE_SECTIONS * first.shape[0] * first.shape[1] * dtype.itemsize)))
+        context=ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}}))
 
 
 def _decode(section, name):
@@ -123,10 +123,6 @@ def _stored(dtype):
     return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
 
 
-def _cache(size):
-    return ts.Context({"cache_pool": {"total_bytes_limit": size}})
-
-
 def _line(error):
     """The first line of an exception's message, without TensorStore's machine-readable appendix."""
     lines = str(error).split(" [tensorstore_spec=")[0].split(" [source locations=")[0].splitlines()
@@ -143,7 +139,7 @@ def _open_tiff(spec, name):
 @contextlib.contextmanager
 def _without_log():
     """Keep tifffile from logging what is raised in one line anyway."""
-    logger, reject = logging.getLogger("tifffile"), lambda record: False
+    logger, reject = logging.getLogger("tifffile"), lambda _: False
     logger.addFilter(reject)
     try:
         yield
@@ -161,12 +157,14 @@ def _tiff_sections(path, name):
                 raise ValueError(f"the list of pages breaks off after page {len(pages)}")
             for number, page in enumerate(pages):
                 _check_page(page, number, file.filehandle.size)
-            # ImageJ stores stacks above 4 GiB as a single page followed by the raw data of the others.
-            series = file.series[0] if len(pages) == 1 and (file.is_imagej or file.is_shaped) else None
-            if series is not None and series.ndim == 3 and series.dataoffset is not None and pages[0].samplesperpixel == 1:
-                return _raw_sections(path, series, file.filehandle.size)
+            for series in file.series[:1] if file.is_imagej or file.is_ome or file.is_shaped else []:
+                if set(series.axes) & {"C", "S"}:
+                    raise ValueError("it has several channels")
+                # ImageJ stores stacks above 4 GiB as a single page followed by the raw data of the others.
+                if len(pages) == 1 and series.ndim == 3 and series.dataoffset is not None:
+                    return _raw_sections(path, series, file.filehandle.size)
     except Exception as error:
-        raise InputError(f"{name}: not a complete TIFF file ({_line(error)})") from error
+        raise InputError(f"{name}: cannot be read as TIFF ({_line(error)})") from error
     return [_Section(page.shape, np.dtype(page.dtype), functools.partial(_read_page, path, page.offset), f"page {number}")
             for number, page in enumerate(pages)]
 
@@ -251,7 +249,7 @@ def _png_section(path, name):
             if b"IEND" not in file.read():
                 raise ValueError("its end is missing")
     except Exception as error:
-        raise InputError(f"{name}: {path.name} is not a complete PNG file ({_line(error)})") from error
+        raise InputError(f"{name}: {path.name} cannot be read as PNG ({_line(error)})") from error
     if len(mode.bands) != 1:
         raise InputError(f"{name}: {path.name} is no grey-level image of one channel ({mode.mode})")
     return _Section((rows, columns), np.dtype(mode.typestr), functools.partial(_read_png, path), path.name)
@@ -275,8 +273,9 @@ def _has_zarr_metadata(path):
 
 def _open_zarr(spec, name):
     zarr = {"driver": "auto", "kvstore": {"driver": "file", "path": os.path.join(spec, "")}}
+    cache = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
     try:
-        store = ts.open(zarr, read=True, context=_cache(_CACHE_BYTES), recheck_cached_data="open").result()
+        store = ts.open(zarr, read=True, context=cache, recheck_cached_data="open").result()
     except ValueError as error:
         if os.path.isfile(os.path.join(spec, ".zgroup")) or '"group"' in str(error):
             raise InputError(f"{name}: a Zarr group; name the array in it, for example {os.path.join(spec, '0')}") from error
@@ -288,8 +287,7 @@ def _as_volume(store, name):
     """A native TensorStore as [z, y, x] that starts at 0, without labels; truth values become 0 and 1."""
     if store.rank not in (2, 3) or 0 in store.shape:
         raise InputError(f"{name}: shape {_times(store.shape)}; must be [z, y, x] or [y, x] and not empty")
-    if store.dtype == ts.bool:
-        store = ts.cast(store, ts.uint8)
+    store = ts.cast(store, ts.uint8) if store.dtype == ts.bool else store
     if store.dtype.numpy_dtype.kind not in _NUMBERS:
         raise InputError(f"{name}: type {store.dtype.name}; must be integers or floats")
     store = store[ts.d[:].translate_to[0]][ts.d[:].label[("",) * store.rank]]
@@ -335,11 +333,9 @@ def check_output(spec, overwrite=False, flag="--output"):
     name = f"{flag}={spec}"
     if "://" in spec or Path(spec).suffix != ".zarr":
         raise InputError(f"{name}: must be a path that ends in .zarr")
-    if not os.path.lexists(spec):
-        return
-    if not _has_zarr_metadata(spec):
+    if os.path.lexists(spec) and not _has_zarr_metadata(spec):
         raise InputError(f"{name}: exists and is not a Zarr array; it will not be replaced")
-    if not overwrite:
+    if os.path.exists(spec) and not overwrite:
         raise InputError(f"{name}: exists already; give --overwrite to replace it")
 
 

@@ -1,0 +1,170 @@
+"""Training patches: which ones a step uses depends on (seed, step, index in the batch) alone; two readers give the same.
+
+`ResidentReader` keeps the training boxes on the devices and cuts there. `StreamingReader` reads each patch from the volumes, some
+steps ahead.
+"""
+
+import collections
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from yseg import parallel
+from yseg.config import InputError
+from yseg.data.grid import Grid, LabelRule
+from yseg.data.split import Box
+
+READ_AHEAD = 3  # steps
+
+
+class Region(NamedTuple):
+    """The part of one domain that is trained on.
+
+    image, labels: TensorStores [z, y, x] (labels None = not read); grid: the volume's working grid; box: in working pixels;
+    rule: what the labels mean; statistics: (mean, standard deviation) of the volume, in grey levels.
+    """
+
+    image: Any
+    labels: Any
+    grid: Grid
+    box: Box
+    rule: LabelRule | None
+    statistics: tuple[float, float]
+
+
+def check_patch_fits(region, patch_size, flag):
+    """InputError if a patch is larger than the region."""
+    if patch_size > min(region.box.shape[1:]):
+        raise InputError(f"--config.sampling.patch_size={patch_size}: must be at most {min(region.box.shape[1:])}, the smaller side of"
+                         f" the training region of {flag} ({region.box.shape[1]} x {region.box.shape[2]} working pixels)")
+
+
+@functools.partial(jax.jit, static_argnames=("shape", "patch_size"))
+def locations(key, step, index, shape, patch_size):
+    """Corners of patches in a box: int32 [batch, 3] (section, first row, first column), uniform over all that fit.
+
+    Args:
+      key: random key of the domain.
+      step: int32 scalar.
+      index: int32 [batch], the samples' places in the global batch.
+      shape: (z, y, x) of the box, in working pixels.
+      patch_size: side of a patch, in working pixels.
+    """
+    key = jax.random.fold_in(key, step)
+    limits = jnp.array([shape[0], shape[1] - patch_size + 1, shape[2] - patch_size + 1])
+    return jax.vmap(lambda place: jax.random.randint(jax.random.fold_in(key, place), (3,), 0, limits))(index)
+
+
+def section_numbers(section, sections, count):
+    """Sections shown to the network around one: `sections` numbers in [0, count); beyond the ends the outermost is repeated."""
+    offsets = np.arange(sections) - sections // 2
+    return jnp.clip(section + offsets, 0, count - 1)
+
+
+def _cut(volume, corner, patch_size, sections):
+    """Patch `[y, x, section]` of a volume `[z, y, x]`."""
+    numbers = section_numbers(corner[0], sections, volume.shape[0])
+    cut = [jax.lax.dynamic_slice(volume, (number, corner[1], corner[2]), (1, patch_size, patch_size)) for number in numbers]
+    return jnp.concatenate(cut).transpose(1, 2, 0)
+
+
+def _domain_keys(seed):
+    return jax.random.split(jax.random.key(seed), 2)
+
+
+class ResidentReader:
+    """Keeps source and target (None = no target) on the devices; `batch(step)` cuts the patches there."""
+
+    def __init__(self, source, target, config):
+        self._regions = {"source": source} | ({"target": target} if target else {})
+        volumes = {}
+        for name, region in self._regions.items():
+            volumes[name] = region.grid.image(region.image, region.box)
+            volumes[f"{name}_statistics"] = np.array(region.statistics, np.float32)
+        volumes["labels"] = source.grid.labels(source.labels, source.rule, source.box)
+        self._volumes = parallel.replicate(volumes)
+        self._index = parallel.share(config.sampling.batch_size)
+        self._cut = parallel.map_shares(functools.partial(_cut_batch, seed=config.seed, patch_size=config.sampling.patch_size,
+                                                          sections=config.model.sections))
+
+    def batch(self, step):
+        """The raw patches of a step: dict of arrays with a leading device axis, see `yseg.training.step.make_batch`."""
+        return self._cut(self._volumes, self._index, np.int32(step))
+
+
+def _cut_batch(volumes, index, step, *, seed, patch_size, sections):
+    raw = {"index": index}
+    for key, name in zip(_domain_keys(seed), ("source", "target"), strict=True):
+        if name not in volumes:
+            continue
+        corners = locations(key, step, index, volumes[name].shape, patch_size)
+        raw[name] = jax.vmap(lambda corner, volume=volumes[name]: _cut(volume, corner, patch_size, sections))(corners)
+        raw[f"{name}_statistics"] = volumes[f"{name}_statistics"]
+        if name == "source":
+            raw["labels"] = jax.vmap(lambda corner: _cut(volumes["labels"], corner, patch_size, 1)[..., 0])(corners)
+    return raw
+
+
+class StreamingReader:
+    """Reads each patch of source and target (None = no target) from its volume, `READ_AHEAD` steps ahead of `batch(step)`."""
+
+    def __init__(self, source, target, config):
+        self._regions = {"source": source} | ({"target": target} if target else {})
+        self._index = parallel.share(config.sampling.batch_size)
+        self._keys = dict(zip(("source", "target"), _domain_keys(config.seed), strict=True))
+        self._patch_size, self._sections = config.sampling.patch_size, config.model.sections
+        self._ahead = collections.deque()
+
+    def batch(self, step):
+        """The raw patches of a step, as `ResidentReader.batch`; fastest if the steps follow each other."""
+        if not self._ahead or self._ahead[0][0] != step:
+            self._ahead = collections.deque((later, self._request(later)) for later in range(step, step + READ_AHEAD))
+        _, requests = self._ahead.popleft()
+        self._ahead.append((step + READ_AHEAD, self._request(step + READ_AHEAD)))
+        return self._collect(requests)
+
+    def _request(self, step):
+        """Start to read every patch of a step: {name: [request, ...] in the order of the index}."""
+        requests = {}
+        for name, region in self._regions.items():
+            corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(), region.box.shape,
+                                           self._patch_size))
+            requests[name] = [self._request_image(region, corner) for corner in corners]
+            if name == "source":
+                requests["labels"] = [region.grid.request_labels(region.labels, region.rule, self._box(region, corner, corner[0]))
+                                      for corner in corners]
+        return requests
+
+    def _request_image(self, region, corner):
+        numbers = np.asarray(section_numbers(corner[0], self._sections, region.box.shape[0]))
+        return [region.grid.request(region.image, self._box(region, corner, number)) for number in numbers]
+
+    def _box(self, region, corner, section):
+        start = tuple(int(first + offset) for first, offset in zip(region.box.start, (section, *corner[1:]), strict=True))
+        return Box(start, (start[0] + 1, start[1] + self._patch_size, start[2] + self._patch_size))
+
+    def _collect(self, requests):
+        raw = {"index": self._index}
+        for name in self._regions:
+            patches = [np.concatenate([part.result() for part in parts]).transpose(1, 2, 0) for parts in requests[name]]
+            raw[name] = self._by_device(patches)
+            statistics = np.array(self._regions[name].statistics, np.float32)
+            raw[f"{name}_statistics"] = np.tile(statistics, (len(self._index), 1))
+        raw["labels"] = self._by_device([request.result()[0] for request in requests["labels"]])
+        return raw
+
+    def _by_device(self, patches):
+        return np.stack(patches).reshape(*self._index.shape, *patches[0].shape)
+
+
+def make_reader(source, target, config):
+    """The reader that `config.sampling` asks for; `auto` is resident if both working volumes fit into its limit."""
+    kind = config.sampling.reader
+    if kind == "auto":
+        size = sum(np.prod(region.box.shape) * (region.image.dtype.numpy_dtype.itemsize + (region.labels is not None))
+                   for region in (source, target) if region)
+        kind = "resident" if size <= config.sampling.resident_limit_gib * 2**30 else "streaming"
+    return (ResidentReader if kind == "resident" else StreamingReader)(source, target, config)
