@@ -22,6 +22,11 @@ def voxels(shape=(4, 30, 40), dtype=np.uint8, seed=0):
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
+def write(path, values, photometric="minisblack", **options):
+    """A TIFF file by tifffile; without a photometric it takes three or four sections for colours."""
+    tifffile.imwrite(path, values, photometric=photometric, **options)
+
+
 def read(spec):
     return open_volume(str(spec)).read().result()
 
@@ -46,7 +51,7 @@ def test_a_tiff_has_the_values_that_were_written(tmp_path, dtype, options):
     if "imagej" in options and dtype not in (np.uint8, np.uint16):
         pytest.skip("ImageJ has no such type")
     values = voxels(dtype=dtype)
-    tifffile.imwrite(tmp_path / "a.tif", values, **options)
+    write(tmp_path / "a.tif", values, **options)
     store = open_volume(str(tmp_path / "a.tif"))
     assert store.domain == ts.IndexDomain(shape=values.shape)
     assert store.dtype.numpy_dtype == dtype
@@ -56,21 +61,21 @@ def test_a_tiff_has_the_values_that_were_written(tmp_path, dtype, options):
 
 def test_float_and_1_bit_tiffs(tmp_path):
     values = np.linspace(-1, 1, 60, dtype=np.float32).reshape(3, 4, 5)
-    tifffile.imwrite(tmp_path / "a.tiff", values)
+    write(tmp_path / "a.tiff", values)
     np.testing.assert_array_equal(read(tmp_path / "a.tiff"), values)
-    tifffile.imwrite(tmp_path / "b.tif", values > 0, photometric="minisblack")
+    write(tmp_path / "b.tif", values > 0)
     np.testing.assert_array_equal(read(tmp_path / "b.tif"), (values > 0) * np.uint8(255))
 
 
 def test_a_2d_tiff_is_a_volume_of_one_section(tmp_path):
     values = voxels((30, 40))
-    tifffile.imwrite(tmp_path / "a.tif", values)
+    write(tmp_path / "a.tif", values)
     np.testing.assert_array_equal(read(tmp_path / "a.tif"), values[None])
 
 
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"imagej": True}, {"truncate": True}])
 def test_a_truncated_tiff_is_refused_when_it_is_opened(tmp_path, options, capfd):
-    tifffile.imwrite(tmp_path / "whole.tif", voxels(), **options)
+    write(tmp_path / "whole.tif", voxels(), **options)
     data = (tmp_path / "whole.tif").read_bytes()
     # ImageJ's files, and others, may end with padding or tables that nothing needs: cut deeper than that.
     for size in (0, 3, 7, 8, 100, len(data) // 4, len(data) // 2, len(data) - 600):
@@ -81,7 +86,7 @@ def test_a_truncated_tiff_is_refused_when_it_is_opened(tmp_path, options, capfd)
 
 def test_no_cut_of_a_compressed_tiff_goes_unnoticed(tmp_path):
     values = voxels((3, 8, 8))
-    tifffile.imwrite(tmp_path / "whole.tif", values, compression="zlib")
+    write(tmp_path / "whole.tif", values, compression="zlib")
     data = (tmp_path / "whole.tif").read_bytes()
     for size in range(0, len(data), 7):
         (tmp_path / "cut.tif").write_bytes(data[:size])
@@ -93,7 +98,7 @@ def test_no_cut_of_a_compressed_tiff_goes_unnoticed(tmp_path):
 
 
 def test_damaged_data_name_the_page_when_they_are_read(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", voxels(), compression="zlib")
+    write(tmp_path / "a.tif", voxels(), compression="zlib")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         offset, size = file.pages[2].dataoffsets[0], file.pages[2].databytecounts[0]
     data = bytearray((tmp_path / "a.tif").read_bytes())
@@ -106,7 +111,7 @@ def test_damaged_data_name_the_page_when_they_are_read(tmp_path):
 
 
 def test_a_missing_end_of_the_page_list_is_refused(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", voxels(), compression="zlib")
+    write(tmp_path / "a.tif", voxels(), compression="zlib")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         end = file.pages.next_page_offset
     data = bytearray((tmp_path / "a.tif").read_bytes())
@@ -118,13 +123,13 @@ def test_a_missing_end_of_the_page_list_is_refused(tmp_path):
 def test_pages_that_differ_and_colours_are_refused(tmp_path):
     for name, second in (("shape", voxels((30, 41))), ("type", voxels((30, 40), np.uint16))):
         with tifffile.TiffWriter(tmp_path / f"{name}.tif") as file:
-            file.write(voxels((30, 40)))
-            file.write(second)
+            file.write(voxels((30, 40)), photometric="minisblack")
+            file.write(second, photometric="minisblack")
         assert "page 1" in refused(tmp_path / f"{name}.tif")
-    tifffile.imwrite(tmp_path / "rgb.tif", voxels((30, 40, 3)), photometric="rgb")
+    write(tmp_path / "rgb.tif", voxels((30, 40, 3)), photometric="rgb")
     refused(tmp_path / "rgb.tif")
-    tifffile.imwrite(tmp_path / "channels.tif", voxels((5, 2, 30, 40)), imagej=True, metadata={"axes": "ZCYX"})
-    assert "channels" in refused(tmp_path / "channels.tif")
+    write(tmp_path / "channels.tif", voxels((5, 2, 30, 40)), imagej=True, metadata={"axes": "ZCYX"})
+    assert "ZCYX" in refused(tmp_path / "channels.tif")
 
 
 def test_other_files_are_refused(tmp_path):
@@ -152,7 +157,8 @@ def test_a_folder_of_masks_mixes_1_bit_and_8_bit_in_natural_order(tmp_path):
     Image.fromarray(values[2]).save(tmp_path / "s10.png")
     (tmp_path / "notes.txt").write_text("not a section")
     (tmp_path / "._s1.png").write_text("left by a file manager")
-    assert Image.open(tmp_path / "s9.png").mode == "1"
+    with Image.open(tmp_path / "s9.png") as image:
+        assert image.mode == "1"
     np.testing.assert_array_equal(read(tmp_path), values)
 
 
@@ -162,7 +168,7 @@ def test_folders_of_tiffs_and_16_bit_pngs(tmp_path):
         (tmp_path / folder).mkdir()
         for z, section in enumerate(values):
             if suffix == "TIF":
-                tifffile.imwrite(tmp_path / folder / f"{z}.{suffix}", section)
+                write(tmp_path / folder / f"{z}.{suffix}", section)
             else:
                 Image.fromarray(section).save(tmp_path / folder / f"{z}.{suffix}")
         np.testing.assert_array_equal(read(tmp_path / folder), values)
@@ -181,10 +187,10 @@ def test_a_folder_that_is_no_volume_is_refused(tmp_path):
         (tmp_path / "4.png").write_bytes(data[:size])
         assert "4.png cannot be read as PNG" in refused(tmp_path)
     (tmp_path / "4.png").unlink()
-    tifffile.imwrite(tmp_path / "5.tif", voxels((8, 9)))
+    write(tmp_path / "5.tif", voxels((8, 9)))
     assert "both" in refused(tmp_path)
     (tmp_path / "0.png").unlink()
-    tifffile.imwrite(tmp_path / "5.tif", voxels((3, 8, 9)))
+    write(tmp_path / "5.tif", voxels((3, 8, 9)))
     assert "5.tif has 3 pages" in refused(tmp_path)
     (tmp_path / "5.tif").write_bytes(b"II*\0")
     assert "5.tif" in refused(tmp_path)
@@ -195,7 +201,7 @@ def test_a_folder_that_is_no_volume_is_refused(tmp_path):
 
 def test_sections_are_decoded_once_and_only_when_read(tmp_path):
     values = voxels((6, 500, 500))
-    tifffile.imwrite(tmp_path / "a.tif", values, compression="zlib")
+    write(tmp_path / "a.tif", values, compression="zlib")
     store = open_volume(str(tmp_path / "a.tif"))
     assert store.chunk_layout.read_chunk.shape == (1, 500, 500)
     store[3, 10:20, 10:20].read().result()
@@ -207,7 +213,7 @@ def test_sections_are_decoded_once_and_only_when_read(tmp_path):
 
 
 def test_opening_a_stack_takes_no_memory_for_its_voxels(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", np.zeros((64, 512, 512), np.uint8), compression="zlib")
+    write(tmp_path / "a.tif", np.zeros((64, 512, 512), np.uint8), compression="zlib")
     tracemalloc.start()
     open_volume(str(tmp_path / "a.tif"))
     _, peak = tracemalloc.get_traced_memory()
@@ -217,7 +223,7 @@ def test_opening_a_stack_takes_no_memory_for_its_voxels(tmp_path):
 
 def test_many_threads_read_what_is_there(tmp_path):
     values = voxels((12, 64, 64))
-    tifffile.imwrite(tmp_path / "a.tif", values, compression="zlib", rowsperstrip=16)
+    write(tmp_path / "a.tif", values, compression="zlib", rowsperstrip=16)
     store = open_volume(str(tmp_path / "a.tif"))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         sections = list(pool.map(lambda k: store[k % 12].read().result(), range(96)))

@@ -1,8 +1,7 @@
-"""Open and create volumes: everything is one lazy TensorStore [z, y, x].
+"""Open and create volumes: everything is one lazy TensorStore [z, y, x]; a 2-D image is a volume of one section.
 
-This is the only module that touches volume files. A format is a function and a line in `_FORMATS`. A 2-D image becomes a
-volume of one section. Formats that TensorStore does not read are stacks of sections, each read by its own library on demand;
-what is wrong with a file is found when it is opened, as far as it can be found without decoding it.
+This is the only module that touches volume files. A format is a function and a line in `_FORMATS`. Formats that TensorStore
+does not read are stacks of sections, each decoded on demand; what can be found wrong without that is found on opening.
 """
 
 import contextlib
@@ -158,10 +157,10 @@ def _tiff_sections(path, name):
             for number, page in enumerate(pages):
                 _check_page(page, number, file.filehandle.size)
             for series in file.series[:1] if file.is_imagej or file.is_ome or file.is_shaped else []:
-                if set(series.axes) & {"C", "S"}:
-                    raise ValueError("it has several channels")
+                if series.ndim > 3:
+                    raise ValueError(f"it has the axes {series.axes}, and not sections, rows and columns only")
                 # ImageJ stores stacks above 4 GiB as a single page followed by the raw data of the others.
-                if len(pages) == 1 and series.ndim == 3 and series.dataoffset is not None:
+                if len(pages) == 1 and series.ndim == 3 and series.axes.endswith("YX") and series.dataoffset is not None:
                     return _raw_sections(path, series, file.filehandle.size)
     except Exception as error:
         raise InputError(f"{name}: cannot be read as TIFF ({_line(error)})") from error
@@ -204,10 +203,8 @@ def _check_page(page, number, file_size):
         raise ValueError(f"page {number} lists {len(parts)} of its {np.prod(page.chunked)} strips or tiles")
     if any(count <= 0 or offset + count > file_size for offset, count in parts):
         raise ValueError(f"data of page {number} lie beyond the end of the file")
-    if page.compression == 1 and page.bitspersample % 8 == 0 and sum(page.databytecounts) < page.nbytes:
-        raise ValueError(f"data of page {number} are too short")
-    if page.dtype is None:
-        raise ValueError(f"page {number} has pixels of an unknown type")
+    if page.dtype is None or (page.compression == 1 and page.bitspersample % 8 == 0 and sum(page.databytecounts) < page.nbytes):
+        raise ValueError(f"data of page {number} are too short or of an unknown type")
 
 
 # --- PNG, folders ---

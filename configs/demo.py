@@ -1,0 +1,46 @@
+"""The whole way in minutes and without data: two procedural volumes, one like FIB-SEM of mouse, one like ssTEM of fly.
+
+The methods are those of Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume electron microscopy
+imaging, ISBI 2019; the images are drawn by yseg.data.phantom. A small 2-D U-Net is trained on the labelled source and adapted
+to the target without its labels, both at 10 nm; it is scored by the IoU on the last 33 % of the target along x. The figures
+show that the programs work; they say nothing about real tissue.
+
+Needs no data. Cost: see README. `launch/demo.sh` does all of it.
+
+    python -m launch.train --config=configs/demo.py:ynet --workdir=runs/demo/ynet
+    python -m launch.evaluate --workdir=runs/demo/ynet
+
+Methods: ft, mmd, coral, dann, ynet.
+"""
+
+from yseg.config import Adaptation, Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, check_method
+
+VOLUME = "phantom://{domain}/{content}?shape=24,384,384&seed=0"  # sections, rows and columns
+
+# What each method adds to the segmentation loss.
+ADAPTATION = {
+    "ft": {},
+    "mmd": {"weight": 1.0},
+    "coral": {"weight": 1.0},
+    "dann": {"weight": 1.0},
+    "ynet": {"reconstruction_source": 0.1, "reconstruction_target": 0.1},
+}
+
+
+def get_config(method="ynet"):
+    """The experiment with one of the five methods."""
+    check_method(method)
+    source, target = ({content: VOLUME.format(domain=domain, content=content) for content in ("image", "labels")}
+                      for domain in ("source", "target"))
+    return Experiment(
+        name=f"demo, {method}",
+        method=method,
+        source=Domain(**source, foreground=">0", split_axis="x", validation_fraction=0.2),
+        target=Domain(**target, foreground=">0", split_axis="x", test_fraction=0.33),
+        sampling=Sampling(working_pixel_size_nm=10.0, patch_size=64, batch_size=4),
+        model=Model(levels=3, features=8),
+        adaptation=Adaptation(**ADAPTATION[method]),
+        optimizer=Optimizer(steps=400, warmup_steps=20),
+        record=Record(log_every=10, validate_every=0, checkpoint_every=100),
+        inference=Inference(tile_size=256),
+    )

@@ -1,0 +1,40 @@
+"""Mitochondria from EPFL (FIB-SEM, mouse hippocampus) to VNC (ssTEM, fly): target "D" of the paper.
+
+Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume electron microscopy imaging, ISBI 2019, table 1.
+A 2-D U-Net is trained on the labelled EPFL training volume and adapted to the VNC stack without its labels, both at 10 nm; it
+is scored by the IoU on the last 33 % of the VNC stack along x, which no method sees in training.
+
+Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: see README.
+
+    python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/epfl_to_vnc/ynet
+    python -m launch.evaluate --workdir=runs/epfl_to_vnc/ynet
+
+Methods: ft, mmd, coral, dann, ynet.
+"""
+
+import os
+
+from yseg.config import Adaptation, Domain, Experiment, Sampling, check_method
+
+# What each method adds to the segmentation loss.
+ADAPTATION = {
+    "ft": {},
+    "mmd": {"weight": 1.0},
+    "coral": {"weight": 1.0},
+    "dann": {"weight": 1.0},
+    "ynet": {"reconstruction_source": 0.1, "reconstruction_target": 0.1},
+}
+
+
+def get_config(method="ynet"):
+    """The experiment with one of the five methods."""
+    check_method(method)
+    return Experiment(
+        name=f"EPFL to VNC, {method}",
+        method=method,
+        data_dir=os.environ.get("YSEG_DATA", ""),
+        source=Domain(dataset="epfl", split_axis="x", validation_fraction=0.2),
+        target=Domain(dataset="vnc", split_axis="x", test_fraction=0.33),
+        sampling=Sampling(working_pixel_size_nm=10.0, patch_size=96, batch_size=4),
+        adaptation=Adaptation(**ADAPTATION[method]),
+    )

@@ -1,0 +1,40 @@
+"""Mitochondria from VNC (ssTEM, fly) to EPFL (FIB-SEM, mouse hippocampus): the way back, which the paper does not take.
+
+The methods are those of Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume electron microscopy
+imaging, ISBI 2019. A 2-D U-Net is trained on the labelled VNC stack and adapted to the EPFL training volume without its labels,
+both at 10 nm; it is scored by the IoU on the last 33 % of the EPFL volume along x, which no method sees in training.
+
+Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: see README.
+
+    python -m launch.train --config=configs/vnc_to_epfl.py:ynet --workdir=runs/vnc_to_epfl/ynet
+    python -m launch.evaluate --workdir=runs/vnc_to_epfl/ynet
+
+Methods: ft, mmd, coral, dann, ynet.
+"""
+
+import os
+
+from yseg.config import Adaptation, Domain, Experiment, Sampling, check_method
+
+# What each method adds to the segmentation loss.
+ADAPTATION = {
+    "ft": {},
+    "mmd": {"weight": 1.0},
+    "coral": {"weight": 1.0},
+    "dann": {"weight": 1.0},
+    "ynet": {"reconstruction_source": 0.1, "reconstruction_target": 0.1},
+}
+
+
+def get_config(method="ynet"):
+    """The experiment with one of the five methods."""
+    check_method(method)
+    return Experiment(
+        name=f"VNC to EPFL, {method}",
+        method=method,
+        data_dir=os.environ.get("YSEG_DATA", ""),
+        source=Domain(dataset="vnc", split_axis="x", validation_fraction=0.2),
+        target=Domain(dataset="epfl", split_axis="x", test_fraction=0.33),
+        sampling=Sampling(working_pixel_size_nm=10.0, patch_size=96, batch_size=4),
+        adaptation=Adaptation(**ADAPTATION[method]),
+    )

@@ -1,0 +1,44 @@
+"""Score a trained network against labels.
+
+    python -m launch.evaluate --workdir=runs/ynet
+    python -m launch.evaluate --workdir=runs/ynet --image=b.tif --labels=b_labels.tif --pixel_size_nm=4.6 --foreground=">0"
+
+Without --image it is the part of the target that the config keeps for the test. The scores are printed and written into the
+workdir (results.json); the last line is the IoU.
+"""
+
+from absl import flags
+
+from launch import program
+from yseg.report import print_table
+
+COLUMNS = ("iou", "precision", "recall", "f1", "threshold")
+
+
+def define(values):
+    """Add the program's own flags."""
+    program.define_required("workdir", "the folder of a run of launch.train", values)
+    flags.DEFINE_string("image", None, "another volume than the config's target: a path or URL", flag_values=values)
+    flags.DEFINE_string("labels", None, "its label volume, of the same shape", flag_values=values)
+    flags.DEFINE_float("pixel_size_nm", None, "its size of a pixel in y and x, in nm", flag_values=values)
+    flags.DEFINE_string("foreground", None, "which of its label values are foreground: '>0', '>=128', '==1,5'",
+                        flag_values=values)
+    flags.DEFINE_string("region", None, "a part of it, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
+    flags.DEFINE_float("threshold", None, "foreground probability from which a pixel is foreground; default: the config's",
+                       lower_bound=0, upper_bound=1, flag_values=values)
+
+
+def main(values):
+    """Evaluate, print a table and the IoU."""
+    from yseg import experiment  # not at the top: it takes seconds, which --help and a bad flag need not wait for
+
+    results = experiment.evaluate(values.workdir, values.image, values.labels, values.pixel_size_nm, values.foreground,
+                                  values.region, values.threshold)
+    print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"], values.workdir)
+    print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")
+
+
+PROGRAM = program.Program(__doc__, define, main)
+
+if __name__ == "__main__":
+    program.run(PROGRAM)

@@ -1,0 +1,234 @@
+"""What the programs share: flags, configs as flags, and one clear line for whatever the user has to change.
+
+A program has its own FlagValues and not the global ones of absl: a misspelt flag is found, --help stays short, and a command
+line can be parsed any number of times in one process.
+"""
+
+import dataclasses
+import difflib
+import errno
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from launch.usage import usage
+from yseg.config import Experiment, InputError, check, knobs
+
+DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_CONFIG = re.compile(r"--?config(?:=(.*))?")
+_OVERRIDE = re.compile(r"--?(?:no)?(config\.[^=]*).*")
+_HELP = re.compile(r"--?(h|help|helpfull|helpshort)(=.*)?")
+_ILLEGAL = re.compile(r"flag --([^=]*)=(.*?): (.*)")
+_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A command, `python -m launch.NAME`."""
+
+    about: str  # what it does, and an example: the module's docstring
+    define: Callable[[flags.FlagValues], None]  # adds its own flags
+    main: Callable[[flags.FlagValues], None]  # does it, given the parsed flags
+    takes_config: bool = False  # whether it has --config and --config.GROUP.NAME
+
+
+def run(program, argv=None):
+    """Parse the flags, do it, and exit: 0 done, 2 a bad flag, config or input (one line on stderr), 1 anything else."""
+    app.run(lambda values: _execute(program, values), argv, flags_parser=lambda argv: _parse_or_exit(program, argv))
+
+
+def parse(program, argv):
+    """The flags of a command line.
+
+    Args:
+      program: Program.
+      argv: the command line, with the program's name in front.
+
+    Returns:
+      FlagValues; `.config` is a checked `yseg.config.Experiment` if the program takes one.
+
+    Raises:
+      InputError: a flag is unknown, missing or has a value that is not allowed, or the config cannot be read.
+    """
+    values, argv = _flags_of(program), list(argv)
+    if program.takes_config:
+        argv = _config_first(argv)
+        _check_overrides(argv)
+        config_flags.DEFINE_config_file("config", help_string="the experiment", flag_values=values, sys_argv=argv)
+    try:
+        rest = values(argv)[1:]
+        if program.takes_config:
+            values.config.name  # noqa: B018  (what could not be read raises only now)
+    except Exception as error:
+        raise InputError(_explain(error, values, argv)) from error
+    if rest:
+        raise InputError(f"{rest[0]!r}: must be a flag, --NAME=VALUE")
+    if program.takes_config:
+        if not isinstance(values.config, Experiment):
+            raise InputError(f"{argv[1]}: get_config must return a yseg.config.Experiment")
+        check(values.config)
+    return values
+
+
+def define_required(name, meaning, values):
+    """A text flag that must be given."""
+    flags.DEFINE_string(name, None, meaning, flag_values=values)
+    flags.register_validator(name, bool, flag_values=values)
+
+
+def _flags_of(program):
+    values = flags.FlagValues()
+    program.define(values)
+    flags.DEFINE_string("compilation_cache", None, "folder of compiled programs, which makes the next start faster; empty = none;"
+                        " default: JAX_COMPILATION_CACHE_DIR or a folder in the user's cache", flag_values=values)
+    return values
+
+
+# --- Parsing ---
+
+
+def _parse_or_exit(program, argv):
+    """What `app.run` calls: help and errors end the program here, before anything is computed or written."""
+    flags.FLAGS.mark_as_parsed()  # absl's own flags keep their defaults
+    try:
+        if any(_HELP.fullmatch(argument) for argument in argv[1:]):
+            print(_help(program, argv))
+            sys.exit(DONE)
+        return parse(program, argv)
+    except InputError as error:
+        sys.exit(_complain(error, BAD_INPUT))
+
+
+def _help(program, argv):
+    """--help; with the values of the config if one is given."""
+    values = _flags_of(program)
+    if not program.takes_config:
+        return usage(program.about, values)
+    given = [argument for argument in argv if not _HELP.fullmatch(argument)]
+    specs = [_CONFIG.fullmatch(argument) for argument in given]
+    if not any(specs):
+        return usage(program.about, values, Experiment())
+    only_config = Program(program.about, lambda values: None, program.main, takes_config=True)
+    given = [argument for argument in _config_first(given) if _CONFIG.fullmatch(argument) or _OVERRIDE.fullmatch(argument)]
+    return usage(program.about, values, parse(only_config, [argv[0], *given]).config, given[0])
+
+
+def _config_first(argv):
+    """The command line with --config=FILE before all other flags, where its overrides can be parsed; the file exists."""
+    rest, specs, arguments = [argv[0]], [], iter(argv[1:])
+    for argument in arguments:
+        found = _CONFIG.fullmatch(argument)
+        if found:
+            specs.append(found[1] if found[1] is not None else next(arguments, ""))
+        else:
+            rest.append(argument)
+    if not any(specs):
+        raise InputError("--config is missing: must be FILE.py:METHOD, for example configs/demo.py:ynet")
+    if len(specs) > 1:
+        raise InputError(f"--config={specs[1]}: given twice, after --config={specs[0]}")
+    path = specs[0].split(":")[0]
+    if not os.path.isfile(path):
+        raise InputError(f"--config={specs[0]}: no file {path}; must be FILE.py:METHOD, for example configs/demo.py:ynet")
+    return [rest[0], f"--config={specs[0]}", *rest[1:]]
+
+
+def _check_overrides(argv):
+    """InputError if a --config.GROUP.NAME does not exist."""
+    known = _knob_names()
+    for argument in argv:
+        found = _OVERRIDE.fullmatch(argument)
+        if found and found[1] not in known:
+            group = [name for name in known if name.startswith(found[1].rstrip(".") + ".")]
+            if group:
+                raise InputError(f"--{found[1]}: is a group of knobs, such as --{group[0]}; see --help")
+            raise InputError(_unknown(found[1], known))
+
+
+def _knob_names():
+    return [flag.removeprefix("--") for flag, *_ in knobs(Experiment())]
+
+
+def _unknown(name, known):
+    last = name.rsplit(".", 1)[-1]
+    near = [other for other in known if other.rsplit(".", 1)[-1] == last]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    meant = " or ".join(f"--{other}" for other in near)
+    return f"--{name}: unknown flag; " + (f"did you mean {meant}?" if near else "see --help")
+
+
+def _explain(error, values, argv):
+    """One line for what was raised while flags were parsed or the config was loaded."""
+    chain = [error]
+    while chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(chain[-1].__cause__ or chain[-1].__context__)
+    for cause in reversed(chain):  # libraries wrap what a config raises
+        if isinstance(cause, InputError):
+            return str(cause)
+    if isinstance(error, flags.UnrecognizedFlagError):
+        return _unknown(error.flagname, [*values, *(_knob_names() if "config" in values else [])])
+    illegal = _ILLEGAL.match(str(error)) if isinstance(error, flags.IllegalFlagValueError) else None
+    if illegal and illegal[1] != "config":
+        name, value, reason = illegal.groups()
+        flag = values[name]
+        if flag.validators and not flag.value:
+            return f"--{name} is missing: must be {flag.help}"
+        allowed = {"bool": "true or false", "int": "a whole number", "tuple": "numbers, such as '(1, 2)'"}.get(flag.flag_type())
+        allowed = allowed or getattr(flag.parser, "syntactic_help", "")
+        return f"--{name}={value}: must be {allowed}" if allowed else f"--{name}={value}: {reason}"
+    if isinstance(error, flags.Error) and not illegal:
+        return str(error)
+    cause = chain[-1]
+    where = traceback.extract_tb(cause.__traceback__)
+    line = f", line {where[-1].lineno} of {where[-1].filename}" if where else ""
+    return f"{argv[1]}: cannot be loaded ({type(cause).__name__}: {cause}{line})"
+
+
+# --- Running ---
+
+
+def _execute(program, values):
+    _quieten()
+    _cache_compiled(values.compilation_cache)
+    try:
+        program.main(values)
+    except InputError as error:
+        return _complain(error, BAD_INPUT)
+    except KeyboardInterrupt:
+        return _complain("interrupted; the same command continues" if program.takes_config else "interrupted", INTERRUPTED)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        return _complain(f"{error.filename or 'disk'}: {error.strerror}", FAILED)
+    except RuntimeError as error:
+        if not type(error).__module__.startswith("yseg."):
+            raise
+        return _complain(error, FAILED)  # such as a training that diverged: nothing is wrong with the program
+    return DONE
+
+
+def _complain(message, code):
+    print(" ".join(str(message).split()), file=sys.stderr, flush=True)
+    return code
+
+
+def _quieten():
+    """Keep the libraries' logs off the terminal, but for errors."""
+    logging.set_verbosity(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _cache_compiled(folder):
+    """Keep compiled programs in a folder; None = where JAX_COMPILATION_CACHE_DIR says or in the user's cache, "" = nowhere."""
+    import jax  # not at the top: see launch.train.main
+
+    if folder is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(home) / "yseg" / "compiled"))
+    jax.config.update("jax_compilation_cache_dir", folder or None)

@@ -1,0 +1,36 @@
+"""Segment a volume of any size with a trained network.
+
+    python -m launch.segment --workdir=runs/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
+
+The result is a Zarr volume on the image's own grid.
+"""
+
+from absl import flags
+
+from launch import program
+
+
+def define(values):
+    """Add the program's own flags."""
+    program.define_required("workdir", "the folder of a run of launch.train", values)
+    program.define_required("image", "the volume: a path or URL", values)
+    program.define_required("output", "the segmented volume that is created, NAME.zarr", values)
+    flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm", flag_values=values)
+    flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
+    flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
+    flags.DEFINE_float("threshold", None, "foreground probability from which a pixel is foreground; default: the config's",
+                       lower_bound=0, upper_bound=1, flag_values=values)
+
+
+def main(values):
+    """Segment."""
+    from yseg import experiment  # not at the top: it takes seconds, which --help and a bad flag need not wait for
+
+    experiment.segment(values.workdir, values.image, values.output, values.pixel_size_nm, values.region, values.overwrite,
+                       values.threshold)
+
+
+PROGRAM = program.Program(__doc__, define, main)
+
+if __name__ == "__main__":
+    program.run(PROGRAM)

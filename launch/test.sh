@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Run the tests: launch/test.sh [arguments of pytest]. Tests on real volumes need YSEG_DATA, the folder of the data sets.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+launch/setup.sh
+exec "${YSEG_VENV:-.venv}/bin/python" -m pytest "$@"
