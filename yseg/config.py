@@ -89,8 +89,8 @@ class Model:
                               choices=("float32", "bfloat16"))
     batch_pass: str = knob("apart", "source and target go through batch normalisation apart or jointly",
                            choices=("apart", "joint"))
-    batch_statistics: str = knob("mixed", "whose running statistics inference uses (batch normalisation only); a method that never"
-                                 " sees the target has the source's", choices=("source", "target", "mixed"))
+    batch_statistics: str = knob("mixed", "whose running statistics inference uses (batch normalisation only); a method that"
+                                 " never sees the target has the source's", choices=("source", "target", "mixed"))
 
 
 @dataclasses.dataclass
@@ -116,7 +116,8 @@ class Adaptation:
     bandwidths: tuple[float, ...] = knob((0.25, 0.5, 1.0, 2.0, 4.0), "MMD: kernel bandwidths as multiples of the median"
                                          " distance", above=0)
     hidden: int = knob(64, "DANN: width of the domain classifiers' hidden layers", at_least=1)
-    reversal_gamma: float = knob(10.0, "DANN: steepness of Ganin's schedule of the reversal; 0 = full strength at once", at_least=0)
+    reversal_gamma: float = knob(10.0, "DANN: steepness of Ganin's schedule of the reversal; 0 = full strength at once",
+                                 at_least=0)
     reconstruction_source: float = knob(0.1, "Y-Net: lambda_r of the source", at_least=0)
     reconstruction_target: float = knob(0.1, "Y-Net: lambda_r of the target", at_least=0)
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
@@ -251,8 +252,8 @@ def check(config):
         raise InputError(f"--config.loss.class_weights={tuple(config.loss.class_weights)}: must have"
                          f" --config.model.classes={model.classes} entries")
     if adaptation.level_weights and (len(adaptation.level_weights) != model.levels + 1 or not sum(adaptation.level_weights)):
-        raise InputError(f"--config.adaptation.level_weights={tuple(adaptation.level_weights)}: must have {model.levels + 1} entries"
-                         " (levels and bottleneck), not all 0")
+        raise InputError(f"--config.adaptation.level_weights={tuple(adaptation.level_weights)}: must have {model.levels + 1}"
+                         " entries (levels and bottleneck), not all 0")
     for name in ("source", "target"):
         domain = getattr(config, name)
         if domain.validation_fraction + domain.test_fraction >= 1:
@@ -261,7 +262,7 @@ def check(config):
 
 
 def level_weights(config):
-    """lambda_i of each encoder level and the bottleneck, shallow to deep; they sum to lambda (Roels et al. 2019, eq. 1: they grow with i)."""
+    """lambda_i of each encoder level and the bottleneck, shallow to deep, summing to lambda; they grow (Roels et al. 2019, eq. 1)."""
     relative = config.adaptation.level_weights or [2.0**level for level in range(config.model.levels + 1)]
     return tuple(config.adaptation.weight * weight / sum(relative) for weight in relative)
 

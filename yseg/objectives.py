@@ -183,9 +183,9 @@ def ynet(variables, batch, key, progress, context):
     keys = _keys(key, batch)
     source, target, statistics = _both(context, variables, variables["batch_stats"], "encode", batch.source, batch.target, keys)
     segmentation, statistics = _segmentation(context, variables, statistics, source, batch.labels, keys[0])
-    rebuilt_source, rebuilt_target, statistics = _both(context, variables, statistics, "reconstruct", source[-1:], target[-1:], keys)
-    errors = [losses.reconstruction(rebuilt, image, config.reconstruction_loss, context.axis_name)
-              for rebuilt, image in ((rebuilt_source, batch.source), (rebuilt_target, batch.target))]
+    *rebuilt, statistics = _both(context, variables, statistics, "reconstruct", source[-1:], target[-1:], keys)
+    errors = [losses.reconstruction(prediction, image, config.reconstruction_loss, context.axis_name)
+              for prediction, image in zip(rebuilt, (batch.source, batch.target), strict=True)]
     loss = segmentation + config.reconstruction_source * errors[0] + config.reconstruction_target * errors[1]
     metrics = {"segmentation": segmentation, "reconstruction_source": errors[0], "reconstruction_target": errors[1]}
     return loss, (metrics, statistics)

@@ -1,8 +1,8 @@
 """Devices and processes: all that the project knows of them.
 
 The convention everywhere: a loss is the global value, the same on every device (`total` and `gather` inside the differentiated
-function), and the gradients of the devices are averaged afterwards (`mean`). The transposes of psum and all_gather each add up the
-devices' cotangents, so every device's gradient holds its own share times the number of devices; their mean is exact.
+function), and the gradients of the devices are averaged afterwards (`mean`). The transposes of psum and all_gather each add up
+the devices' cotangents, so every device's gradient holds its own share times the number of devices; their mean is exact.
 """
 
 import jax
@@ -82,8 +82,7 @@ def map_step(step):
 
 
 def map_shares(function):
-    """`function(shared, share, ...)` on the local devices: the first argument is the same on each, the second has a leading device
-    axis, and so has the result; further arguments are the same on each."""
+    """`function(shared, share, ...)` on the local devices: the share and the result have a leading device axis, the others none."""
     mapped = {}
 
     def run(shared, part, *rest):

@@ -38,8 +38,8 @@ class Region(NamedTuple):
 def check_patch_fits(region, patch_size, flag):
     """InputError if a patch is larger than the region."""
     if patch_size > min(region.box.shape[1:]):
-        raise InputError(f"--config.sampling.patch_size={patch_size}: must be at most {min(region.box.shape[1:])}, the smaller side of"
-                         f" the training region of {flag} ({region.box.shape[1]} x {region.box.shape[2]} working pixels)")
+        raise InputError(f"--config.sampling.patch_size={patch_size}: must be at most {min(region.box.shape[1:])}, the smaller"
+                         f" side of the training region of {flag} ({region.box.shape[1]} x {region.box.shape[2]} working pixels)")
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "patch_size"))

@@ -14,7 +14,10 @@ from yseg.objectives import uses_target
 
 @flax.struct.dataclass
 class TrainState:
-    """step: int32 scalar, the steps done. params: {"network", "classifiers"}. batch_stats: {"source", "target"}, see objectives."""
+    """step: int32 scalar, the steps done; params: {"network", "classifiers"}; batch_stats: {"source", "target"}.
+
+    For the latter two see `yseg.objectives`.
+    """
 
     step: jax.Array
     params: Any
@@ -77,9 +80,9 @@ def inference_variables(state, statistics):
 
     Args:
       state: TrainState.
-      statistics: whose running statistics batch normalisation uses: "source", "target" or "mixed". Where the state has none of the
-        target, because the method never saw it or both domains passed jointly, it is the source's. Mixed are the mean
-        and variance of a half-and-half mixture of both domains.
+      statistics: whose running statistics batch normalisation uses: "source", "target" or "mixed". Where the state has none of
+        the target, because the method never saw it or both domains passed jointly, it is the source's. Mixed are the mean and
+        variance of a half-and-half mixture of both domains.
     """
     source, target = state.batch_stats["source"], state.batch_stats.get("target", {})
     chosen = {**source, **target}
@@ -88,7 +91,8 @@ def inference_variables(state, statistics):
     elif statistics == "mixed":
         chosen = {**source, **{part: _mix(source[part], target[part]) for part in target}}
     parts = {"params": state.params["network"], "batch_stats": chosen}
-    return {collection: {part: tree[part] for part in ("encoder", "decoder") if part in tree} for collection, tree in parts.items()}
+    return {collection: {part: tree[part] for part in ("encoder", "decoder") if part in tree}
+            for collection, tree in parts.items()}
 
 
 def _mix(source, target):

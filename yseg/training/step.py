@@ -40,8 +40,8 @@ def make_batch(raw, key, config):
 def make_step(config, network, axis_name=None):
     """The training step of an experiment: `step(state, raw, key) -> (state, metrics)`, a pure function.
 
-    `raw` is one device's share of the patches (see `make_batch`), `key` the key of the whole run; the step's own is derived from it
-    and `state.step`. Metrics are float32 scalars: loss, its terms, learning_rate and gradient_norm.
+    `raw` is one device's share of the patches (see `make_batch`), `key` the key of the whole run; the step's own is derived from
+    it and `state.step`. Metrics are float32 scalars: loss, its terms, learning_rate and gradient_norm.
     """
     optimizer, schedule = make_optimizer(config.optimizer)
     context = Context(network, config, axis_name)
