@@ -262,7 +262,7 @@ def check(config):
 
 
 def level_weights(config):
-    """lambda_i of each encoder level and the bottleneck, shallow to deep, summing to lambda; they grow (Roels et al. 2019, eq. 1)."""
+    """lambda_i of each encoder level and the bottleneck, shallow to deep; they sum to lambda (Roels et al. 2019, eq. 1)."""
     relative = config.adaptation.level_weights or [2.0**level for level in range(config.model.levels + 1)]
     return tuple(config.adaptation.weight * weight / sum(relative) for weight in relative)
 

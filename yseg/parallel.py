@@ -82,15 +82,8 @@ def map_step(step):
 
 
 def map_shares(function):
-    """`function(shared, share, ...)` on the local devices: the share and the result have a leading device axis, the others none."""
-    mapped = {}
-
-    def run(shared, part, *rest):
-        if len(rest) not in mapped:
-            mapped[len(rest)] = jax.pmap(function, in_axes=(None, 0, *(None for _ in rest)))
-        return mapped[len(rest)](shared, part, *rest)
-
-    return run
+    """`function(shared, share, more)` on the local devices; the share and the result have a leading device axis, the rest none."""
+    return jax.pmap(function, in_axes=(None, 0, None))
 
 
 def local_device_count():
