@@ -4,13 +4,13 @@
     python -m launch.evaluate --workdir=runs/ynet --image=b.tif --labels=b_labels.tif --pixel_size_nm=4.6 --foreground=">0"
 
 Without --image it is the part of the target that the config keeps for the test. The scores are printed and written into the
-workdir (results.json); the last line is the IoU.
+workdir (results.json, report/evaluation.png); the last line is the IoU.
 """
 
 from absl import flags
 
+import yseg
 from launch import program
-from yseg.report import print_table
 
 COLUMNS = ("iou", "precision", "recall", "f1", "threshold")
 
@@ -18,6 +18,8 @@ COLUMNS = ("iou", "precision", "recall", "f1", "threshold")
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of a run of launch.train", values)
+    flags.DEFINE_enum("domain", "target", ["target", "source"], "without --image: the target's test part, or the source's"
+                      " validation part", flag_values=values)
     flags.DEFINE_string("image", None, "another volume than the config's target: a path or URL", flag_values=values)
     flags.DEFINE_string("labels", None, "its label volume, of the same shape", flag_values=values)
     flags.DEFINE_float("pixel_size_nm", None, "its size of a pixel in y and x, in nm", flag_values=values)
@@ -30,10 +32,10 @@ def define(values):
 
 def main(values):
     """Evaluate, print a table and the IoU."""
-    from yseg import experiment  # not at the top: it takes seconds, which --help and a bad flag need not wait for
+    from yseg.report import print_table  # needs Matplotlib, for which --help and a bad flag need not wait
 
-    results = experiment.evaluate(values.workdir, values.image, values.labels, values.pixel_size_nm, values.foreground,
-                                  values.region, values.threshold)
+    results = yseg.evaluate(values.workdir, values.image, values.labels, values.pixel_size_nm, values.foreground, values.region,
+                            values.threshold, values.domain)
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"], values.workdir)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")
 

@@ -226,7 +226,7 @@ def _quieten():
 
 def _cache_compiled(folder):
     """Keep compiled programs in a folder; None = where JAX_COMPILATION_CACHE_DIR says or in the user's cache, "" = nowhere."""
-    import jax  # not at the top: see launch.train.main
+    import jax  # takes a second, for which --help and a bad flag need not wait
 
     if folder is None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -2,11 +2,12 @@
 
     python -m launch.segment --workdir=runs/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
 
-The result is a Zarr volume on the image's own grid.
+The result is a Zarr volume (uint8 classes) on the voxels of the image, or of its --region; its path is printed.
 """
 
 from absl import flags
 
+import yseg
 from launch import program
 
 
@@ -24,10 +25,8 @@ def define(values):
 
 def main(values):
     """Segment."""
-    from yseg import experiment  # not at the top: it takes seconds, which --help and a bad flag need not wait for
-
-    experiment.segment(values.workdir, values.image, values.output, values.pixel_size_nm, values.region, values.overwrite,
-                       values.threshold)
+    print(yseg.segment(values.workdir, values.image, values.output, values.pixel_size_nm, values.region, values.overwrite,
+                       values.threshold))
 
 
 PROGRAM = program.Program(__doc__, define, main)

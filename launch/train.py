@@ -9,6 +9,7 @@ interrupted is continued by the same command. Then come launch.evaluate and laun
 
 from absl import flags
 
+import yseg
 from launch import program
 
 
@@ -21,11 +22,11 @@ def define(values):
 
 def main(values):
     """Train."""
-    from yseg import experiment, parallel  # not at the top: it takes seconds, which --help and a bad flag need not wait for
-
     if values.multihost:
+        from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
+
         parallel.start_processes()
-    experiment.train(values.config, values.workdir)
+    yseg.train(values.config, values.workdir)
 
 
 PROGRAM = program.Program(__doc__, define, main, takes_config=True)

@@ -8,7 +8,7 @@ import typing
 
 from yseg.config import knobs
 
-_PLACEHOLDERS = {"string": "TEXT", "float": "NUMBER", "int": "NUMBER"}
+_PLACEHOLDERS = {"string": "TEXT", "float": "NUMBER", "int": "NUMBER", "string enum": "TEXT"}
 _TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 

@@ -42,8 +42,12 @@ def make_predictor(config, variables):
       probabilities [tile, y, x, class] on the host. Any number of tiles; they are computed local devices x
       `config.inference.batch_size` at a time.
     """
+    return make_predictors(config)(variables)
+
+
+def make_predictors(config):
+    """`variables -> predict`, see `make_predictor`; all of them share what is compiled."""
     network = build_network(config.model, "ft")
-    variables = parallel.replicate(variables)
     share = (parallel.local_device_count(), config.inference.batch_size)
     at_once = math.prod(share)
 
@@ -52,7 +56,7 @@ def make_predictor(config, variables):
 
     compiled = parallel.map_shares(probabilities)
 
-    def predict(tiles, statistics):
+    def predict(variables, tiles, statistics):
         statistics = np.asarray(statistics, np.float32)
         results = []
         for first in range(0, len(tiles), at_once):
@@ -63,7 +67,7 @@ def make_predictor(config, variables):
             results.append(result.reshape(at_once, *result.shape[2:])[:len(part)])
         return results[0] if len(results) == 1 else np.concatenate(results)
 
-    return predict
+    return lambda variables: functools.partial(predict, parallel.replicate(variables))
 
 
 class Tiling(NamedTuple):

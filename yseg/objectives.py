@@ -51,7 +51,7 @@ def sample_keys(key, purpose, index):
     return jax.vmap(lambda place: jax.random.fold_in(key, place))(index)
 
 
-SOURCE_DROPOUT, TARGET_DROPOUT, SOURCE_PIXELS, TARGET_PIXELS = range(4)
+SOURCE_DROPOUT, TARGET_DROPOUT, SOURCE_PIXELS, TARGET_PIXELS = range(4)  # the pixels of level i: these + 2 i
 
 
 def _apply(context, variables, statistics, domain, method, inputs, keys):
@@ -127,7 +127,7 @@ def _compare_levels(variables, batch, key, context, term):
     for level in range(len(source)):
         samples = []
         for purpose, activations in ((SOURCE_PIXELS, source), (TARGET_PIXELS, target)):
-            pixel_keys = sample_keys(jax.random.fold_in(key, level), purpose, batch.index)
+            pixel_keys = sample_keys(key, purpose + 2 * level, batch.index)
             features = sample_features(activations[level], pixel_keys, context.config.adaptation.pixels)
             samples.append(parallel.gather(features, context.axis_name))
         adaptation += term(level, *samples)

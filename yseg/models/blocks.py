@@ -1,5 +1,6 @@
 """The parts that every network here is made of: normalisation, dropout, convolution block, upsampling."""
 
+import zlib
 from collections.abc import Callable
 
 import jax
@@ -44,6 +45,12 @@ def drop_maps(x, keys, rate):
     return jnp.where(kept, x / jnp.asarray(1 - rate, x.dtype), jnp.zeros((), x.dtype))
 
 
+def block_keys(keys, path):
+    """Sample keys `[batch]` for the block at this path in the network, such as ("decoder", "level_0"): no two blocks share one."""
+    number = zlib.crc32("/".join(path).encode())
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions, each normalised and activated; a residual sum and dropout if asked for.
 
@@ -74,7 +81,7 @@ class Block(nn.Module):
                 x = x + shortcut
             x = activate(x)
         if train and self.dropout > 0 and keys is not None:
-            x = drop_maps(x, keys, self.dropout)
+            x = drop_maps(x, block_keys(keys, self.path), self.dropout)
         return x
 
 
@@ -96,11 +103,6 @@ class Upsample(nn.Module):
         return x.reshape(batch, 2 * height, 2 * width, self.features)
 
 
-def level_keys(keys, level):
-    """Sample keys `[batch]` for one block, different from those of every other block; None stays None."""
-    return None if keys is None else jax.vmap(lambda key: jax.random.fold_in(key, level))(keys)
-
-
 class Encoder(nn.Module):
     """Blocks with 2x2 max-pooling between them; maps double from level to level.
 
@@ -117,7 +119,7 @@ class Encoder(nn.Module):
         for level in range(self.levels + 1):
             if level:
                 x = nn.max_pool(x, (2, 2), strides=(2, 2))
-            x = self.block(self.features * 2**level, name=f"level_{level}")(x, train, level_keys(keys, level))
+            x = self.block(self.features * 2**level, name=f"level_{level}")(x, train, keys)
             activations.append(x)
         return tuple(activations)
 
@@ -142,5 +144,5 @@ class Decoder(nn.Module):
             x = Upsample(self.features * 2**level, self.dtype, name=f"up_{level}")(x)
             if self.skips:
                 x = jnp.concatenate([activations[level], x], axis=-1)
-            x = self.block(self.features * 2**level, name=f"level_{level}")(x, train, level_keys(keys, level))
+            x = self.block(self.features * 2**level, name=f"level_{level}")(x, train, keys)
         return nn.Dense(self.outputs, dtype="float32", name="output")(x.astype("float32"))

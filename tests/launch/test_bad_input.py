@@ -1,0 +1,168 @@
+"""Whatever the user has to change gets one line on standard error and exit code 2, and leaves nothing behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from launch import evaluate, program, segment, train
+from yseg.config import InputError, to_json
+
+ROOT = Path(__file__).parents[2]
+DEMO = f"--config={ROOT / 'configs/demo.py'}:ynet"
+CUSTOM = f"--config={ROOT / 'configs/custom.py'}:ynet"
+
+
+@pytest.fixture
+def complaint(capsys):
+    """Run a program in this process, as `python -m` does; return the line that it complains with."""
+    def run(module, *arguments):
+        with pytest.raises(SystemExit) as stop:
+            program.run(module.PROGRAM, ["program", *map(str, arguments), "--compilation_cache="])
+        shown = capsys.readouterr()
+        assert stop.value.code == program.BAD_INPUT
+        assert shown.out == ""
+        assert shown.err.count("\n") == 1, shown.err
+        return shown.err
+    return run
+
+
+@pytest.fixture
+def volumes(tmp_path):
+    """Flags of configs/custom.py for two small volumes, 40 working pixels wide, in a folder."""
+    values = np.random.default_rng(0).integers(0, 255, (3, 40, 40), np.uint8)
+    for name in ("source", "target"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values)
+        tifffile.imwrite(tmp_path / f"{name}_labels.tif", (values > 128).astype(np.uint8))
+    return [CUSTOM, "--config.sampling.patch_size=16", "--config.model.levels=2", "--config.model.features=4",
+            *(f"--config.{name}.{flag}={value}" for name in ("source", "target") for flag, value in
+              (("image", tmp_path / f"{name}.tif"), ("labels", tmp_path / f"{name}_labels.tif"), ("pixel_size_nm", 10)))]
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    ((), "--config is missing"),
+    (("--config=nowhere.py:ynet",), "--config=nowhere.py:ynet: no file nowhere.py"),
+    ((f"{DEMO}x",), "method 'ynetx': must be one of ft, mmd, coral, dann, ynet"),
+    ((DEMO, DEMO), "given twice"),
+    ((DEMO, "--config.optimizer.stepps=3"), "--config.optimizer.stepps: unknown flag; did you mean --config.optimizer.steps?"),
+    ((DEMO, "--config.learning_rate=3"), "did you mean --config.optimizer.learning_rate?"),
+    ((DEMO, "--config.optimizer=3"), "--config.optimizer: is a group"),
+    ((DEMO, "--config.optimizer.steps=many"), "--config.optimizer.steps=many: must be a whole number"),
+    ((DEMO, "--config.optimizer.steps=1.5"), "--config.optimizer.steps=1.5: must be a whole number"),
+    ((DEMO, "--config.optimizer.steps=-3"), "--config.optimizer.steps=-3: must be at least 1"),
+    ((DEMO, "--config.optimizer.learning_rate=fast"), "--config.optimizer.learning_rate=fast: must be a number"),
+    ((DEMO, "--config.optimizer.learning_rate=nan"), "--config.optimizer.learning_rate=nan: must be finite"),
+    ((DEMO, "--config.augmentation.flip=perhaps"), "--config.augmentation.flip=perhaps: must be true or false"),
+    ((DEMO, "--config.loss.class_weights=heavy"), "--config.loss.class_weights='heavy': must be a number"),
+    ((DEMO, "--config.loss.name=hinge"), "--config.loss.name='hinge': must be one of cross_entropy"),
+    ((DEMO, "--config.sampling.patch_size=60"), "--config.sampling.patch_size=60: must be a multiple of 8"),
+    ((DEMO, "--worksdir=here"), "--worksdir: unknown flag; did you mean --workdir?"),
+    ((DEMO, "--multihost=perhaps"), "--multihost=perhaps: must be true or false"),
+    ((DEMO, "here"), "'here': must be a flag"),
+])
+def test_bad_flags_of_train(arguments, said, complaint, tmp_path):
+    assert said in complaint(train, *arguments, f"--workdir={tmp_path / 'run'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("--workdir=",)])
+def test_a_workdir_must_be_given(arguments, complaint):
+    assert "--workdir is missing" in complaint(train, DEMO, *arguments)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("def get_config(:", "SyntaxError"),
+    ("x = 1", "get_config"),
+    ("def get_config():\n    return 1 / 0", "ZeroDivisionError: division by zero, line 2 of"),
+    ("def get_config():\n    raise TypeError('not so')", "TypeError: not so, line 2 of"),
+    ("def get_config():\n    return open('nowhere')", "nowhere"),
+    ("def get_config():\n    return {}", "must return a yseg.config.Experiment"),
+    ("def get_config():\n    return None", "must return a yseg.config.Experiment"),
+])
+def test_a_config_file_that_does_not_work_is_named(text, said, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(InputError) as found:
+        program.parse(train.PROGRAM, ["train", f"--config={path}", "--workdir=unused"])
+    assert str(path) in str(found.value)
+    assert said in str(found.value)
+
+
+def missing(folder):
+    (folder / "source.tif").unlink()
+    return "--config.source.image", "source.tif", "no such file"
+
+
+def truncated(folder):
+    whole = (folder / "target.tif").read_bytes()
+    (folder / "target.tif").write_bytes(whole[:len(whole) // 2])
+    return "--config.target.image", "target.tif"
+
+
+def of_another_shape(folder):
+    tifffile.imwrite(folder / "source_labels.tif", np.zeros((3, 40, 41), np.uint8))
+    return "--config.source.labels", "3 x 40 x 41", "3 x 40 x 40"
+
+
+@pytest.mark.parametrize("damage", [missing, truncated, of_another_shape])
+def test_volumes_that_cannot_be_used(damage, volumes, complaint, tmp_path):
+    words = damage(tmp_path)
+    said = complaint(train, *volumes, f"--workdir={tmp_path / 'run'}")
+    assert all(word in said for word in words), said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_patch_larger_than_the_volume(volumes, complaint, tmp_path):
+    assert "--config.sampling.patch_size=64" in complaint(train, *volumes, "--config.sampling.patch_size=64",
+                                                          f"--workdir={tmp_path / 'run'}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_of_another_config_or_of_something_else_stays_as_it_is(volumes, complaint, tmp_path):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    arguments = [*volumes, f"--workdir={workdir}"]
+    (workdir / "config.json").write_text(to_json(program.parse(train.PROGRAM, ["train", *arguments]).config))
+    before = (workdir / "config.json").read_text()
+    said = complaint(train, *arguments, "--config.optimizer.learning_rate=0.25")
+    assert f"--workdir={workdir}" in said
+    assert "--config.optimizer.learning_rate" in said
+    assert {path.name: path.read_text() for path in workdir.iterdir()} == {"config.json": before}
+    (workdir / "config.json").rename(workdir / "thesis.txt")
+    assert f"--workdir={workdir}" in complaint(train, *arguments)
+    assert [path.name for path in workdir.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize(("module", "arguments", "said"), [
+    (evaluate, (), "no such folder"),
+    (evaluate, ("--threshold=2",), "--threshold=2: must be a number in the range [0"),
+    (evaluate, ("--pixel_size_nm=small",), "--pixel_size_nm=small: must be a number"),
+    (evaluate, ("--domain=mouse",), "--domain=mouse"),
+    (evaluate, ("--lables=b.tif",), "did you mean --labels?"),
+    (segment, ("--output=s.zarr",), "--image is missing"),
+    (segment, ("--image=b.tif",), "--output is missing"),
+    (segment, ("--image=b.tif", "--output=s.zarr"), "no such folder"),
+])
+def test_bad_flags_of_evaluate_and_segment(module, arguments, said, complaint, tmp_path):
+    assert said in complaint(module, f"--workdir={tmp_path / 'run'}", *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_as_processes(volumes, tmp_path):
+    """The same of `python -m`: libraries' own words on standard error would show here."""
+    truncated(tmp_path)
+    commands = {"--config.optimizer.steps=many": ["launch.train", *volumes, "--config.optimizer.steps=many"],
+                "--config.target.image": ["launch.train", *volumes],
+                "--workdir": ["launch.segment", "--image=b.tif", f"--output={tmp_path / 's.zarr'}"]}
+    processes = {flag: subprocess.Popen([sys.executable, "-m", *command, f"--workdir={tmp_path / 'run'}"], cwd=ROOT, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE) for flag, command in commands.items()}
+    for flag, process in processes.items():
+        out, err = process.communicate(timeout=120)
+        assert (process.returncode, out, err.count("\n")) == (program.BAD_INPUT, "", 1), err
+        assert err.startswith(flag)
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "s.zarr").exists()

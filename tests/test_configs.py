@@ -1,0 +1,122 @@
+"""Every file under configs/, with every method: it is valid, and it trains."""
+
+import dataclasses
+import functools
+import itertools
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from launch import program, train
+from yseg.config import METHODS, Domain, InputError, Sampling, check, from_json, to_json
+from yseg.data.catalog import DATASETS
+from yseg.data.phantom import phantom
+from yseg.models import build_network
+from yseg.objectives import uses_target
+from yseg.training.state import create_state
+from yseg.training.step import make_step
+
+CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.py"))
+every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+@pytest.fixture
+def quick_compilation():
+    """Programs that run once need not be optimised."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def load(path, method, *overrides):
+    """The config as launch.train gets it."""
+    return program.parse(train.PROGRAM, ["train", f"--config={path}:{method}", "--workdir=unused", *overrides]).config
+
+
+def tiny(config):
+    """The config's method, losses and optimiser, with the smallest network and patches."""
+    return dataclasses.replace(
+        config, name="", data_dir="", source=Domain(), target=Domain(), sampling=Sampling(patch_size=16, batch_size=2),
+        model=dataclasses.replace(config.model, levels=2, features=4), optimizer=dataclasses.replace(config.optimizer, steps=1))
+
+
+@functools.cache
+def first_step(text):
+    """Loss and the largest change of a parameter in the first step on the phantom; configs that are alike when tiny share it."""
+    config = from_json(text)
+    raw = {"index": jnp.arange(2)}
+    for domain in ("source", "target") if uses_target(config.method) else ("source",):
+        image, labels = phantom(domain, (2, 16, 16))
+        raw[domain] = jnp.asarray(image[..., None])
+        raw[f"{domain}_statistics"] = jnp.array([image.mean(), image.std()], jnp.float32)
+        if domain == "source":
+            raw["labels"] = jnp.asarray(labels, jnp.int32)
+    state = create_state(config, jax.random.key(0))
+    after, metrics = jax.jit(make_step(config, build_network(config.model, config.method)))(state, raw, jax.random.key(1))
+    changes = jax.tree.map(lambda before, after: np.abs(np.asarray(before) - np.asarray(after)).max(), state.params, after.params)
+    return float(metrics["loss"]), float(max(jax.tree.leaves(changes)))
+
+
+def test_there_are_configs():
+    assert {"custom", "demo", "epfl_to_vnc", "vnc_to_epfl"} <= {path.stem for path in CONFIGS}
+
+
+@every_method
+@every_config
+def test_every_method_of_every_config_is_valid(path, method):
+    config = load(path, method)
+    check(config)
+    assert config.method == method
+    assert from_json(to_json(config)) == config
+    assert {config.source.dataset, config.target.dataset} - {""} <= set(DATASETS)
+
+
+@pytest.mark.slow
+@every_method
+@every_config
+def test_every_method_of_every_config_takes_a_step(path, method, quick_compilation):
+    loss, change = first_step(to_json(tiny(load(path, method))))
+    assert math.isfinite(loss)
+    assert 0 < change < math.inf
+
+
+@every_config
+def test_methods_share_all_but_what_adapts_them(path):
+    """An honest comparison: the same data, network, augmentation, optimiser and budget for each."""
+    configs = [dataclasses.asdict(load(path, method)) for method in METHODS]
+    for first, second in itertools.pairwise(configs):
+        assert {name for name in first if first[name] != second[name]} <= {"name", "method", "adaptation"}
+
+
+@every_config
+def test_a_method_can_be_left_out(path):
+    assert program.parse(train.PROGRAM, ["train", f"--config={path}", "--workdir=unused"]).config.method in METHODS
+
+
+@every_config
+def test_an_unknown_method_is_named(path):
+    with pytest.raises(InputError, match=r"'unet'.*ft, mmd, coral, dann, ynet"):
+        load(path, "unet")
+
+
+@every_config
+def test_the_docstring_says_where_it_comes_from_and_how_to_run_it(path):
+    text = path.read_text()
+    assert "ISBI 2019" in text
+    assert f"--config=configs/{path.name}:" in text
+    assert "ost: see README" in text or "minutes" in text
+
+
+def test_the_data_folder_comes_from_the_environment_unless_it_is_given(monkeypatch):
+    path = next(path for path in CONFIGS if path.stem == "epfl_to_vnc")
+    monkeypatch.setenv("YSEG_DATA", "here")
+    assert load(path, "ft").data_dir == "here"
+    assert load(path, "ft", "--config.data_dir=there").data_dir == "there"
+    monkeypatch.delenv("YSEG_DATA")
+    assert load(path, "ft").data_dir == ""

@@ -1,0 +1,41 @@
+"""Domain-adaptive segmentation of volume electron microscopy in JAX and Flax.
+
+    yseg.train(config, workdir), yseg.evaluate(workdir, ...), yseg.segment(workdir, image, output, ...)
+    yseg.losses, yseg.models      the parts, for programs of one's own
+    yseg.Experiment, yseg.Domain, ...      the config, see yseg.config; yseg.InputError is what a user has to change
+"""
+
+import importlib
+
+from yseg.config import (
+    Adaptation,
+    Augmentation,
+    Domain,
+    Experiment,
+    Inference,
+    InputError,
+    Loss,
+    Model,
+    Optimizer,
+    Record,
+    Sampling,
+)
+
+_VERBS = ("evaluate", "segment", "train")
+_MODULES = ("losses", "models")
+
+__all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss", "Model", "Optimizer",
+           "Record", "Sampling", *_MODULES, *_VERBS]
+
+
+def __getattr__(name):
+    """What needs JAX is imported when it is first used: reading a config or showing --help need not wait for it."""
+    if name in _VERBS:
+        return getattr(importlib.import_module("yseg.experiment"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"yseg.{name}")
+    raise AttributeError(f"module 'yseg' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
