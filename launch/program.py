@@ -25,7 +25,8 @@ DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _CONFIG = re.compile(r"--?config(?:=(.*))?")
 _OVERRIDE = re.compile(r"--?(?:no)?(config\.[^=]*).*")
 _HELP = re.compile(r"--?(h|help|helpfull|helpshort)(=.*)?")
-_ILLEGAL = re.compile(r"flag --([^=]*)=(.*?): (.*)")
+_ILLEGAL = re.compile(r"flag --([^=]*)=(.*?): (.*)", re.DOTALL)
+_REQUIRED = "must be given"
 _DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
@@ -61,18 +62,18 @@ def parse(program, argv):
     if program.takes_config:
         argv = _config_first(argv)
         _check_overrides(argv)
+        sys.modules.pop("config_config", None)  # ml_collections loads a file on top of the one before: names would survive
         config_flags.DEFINE_config_file("config", help_string="the experiment", flag_values=values, sys_argv=argv)
     try:
         rest = values(argv)[1:]
-        if program.takes_config:
-            values.config.name  # noqa: B018  (what could not be read raises only now)
+        if program.takes_config and not isinstance(values.config, Experiment):
+            getattr(values.config, "name", None)  # a file that could not be read raises only now
+            raise InputError(f"{argv[1]}: get_config must return a yseg.config.Experiment")
     except Exception as error:
         raise InputError(_explain(error, values, argv)) from error
     if rest:
         raise InputError(f"{rest[0]!r}: must be a flag, --NAME=VALUE")
     if program.takes_config:
-        if not isinstance(values.config, Experiment):
-            raise InputError(f"{argv[1]}: get_config must return a yseg.config.Experiment")
         check(values.config)
     return values
 
@@ -80,7 +81,7 @@ def parse(program, argv):
 def define_required(name, meaning, values):
     """A text flag that must be given."""
     flags.DEFINE_string(name, None, meaning, flag_values=values)
-    flags.register_validator(name, bool, flag_values=values)
+    flags.register_validator(name, bool, _REQUIRED, flag_values=values)
 
 
 def _flags_of(program):
@@ -177,7 +178,7 @@ def _explain(error, values, argv):
     if illegal and illegal[1] != "config":
         name, value, reason = illegal.groups()
         flag = values[name]
-        if flag.validators and not flag.value:
+        if reason == _REQUIRED:
             return f"--{name} is missing: must be {flag.help}"
         allowed = {"bool": "true or false", "int": "a whole number", "tuple": "numbers, such as '(1, 2)'"}.get(flag.flag_type())
         allowed = allowed or getattr(flag.parser, "syntactic_help", "")

@@ -26,7 +26,8 @@ def main(values):
         from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
 
         parallel.start_processes()
-    yseg.train(values.config, values.workdir)
+    last = yseg.train(values.config, values.workdir)
+    print(f"{last['workdir']}: trained for {last['step']} steps")
 
 
 PROGRAM = program.Program(__doc__, define, main, takes_config=True)

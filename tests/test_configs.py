@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from launch import program, train
-from yseg.config import METHODS, Domain, InputError, Sampling, check, from_json, to_json
+from yseg.config import METHODS, Domain, Inference, InputError, Record, Sampling, check, from_json, to_json
 from yseg.data.catalog import DATASETS
 from yseg.data.phantom import phantom
 from yseg.models import build_network
@@ -23,15 +23,8 @@ from yseg.training.step import make_step
 CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.py"))
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 every_method = pytest.mark.parametrize("method", METHODS)
-
-
-@pytest.fixture
-def quick_compilation():
-    """Programs that run once need not be optimised."""
-    before = jax.config.jax_disable_most_optimizations
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+# A program that runs once need not be optimised.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def load(path, method, *overrides):
@@ -40,10 +33,12 @@ def load(path, method, *overrides):
 
 
 def tiny(config):
-    """The config's method, losses and optimiser, with the smallest network and patches."""
+    """The config's method, loss, augmentation and optimiser, with a tiny network, and nothing that a step does not depend on."""
     return dataclasses.replace(
         config, name="", data_dir="", source=Domain(), target=Domain(), sampling=Sampling(patch_size=16, batch_size=2),
-        model=dataclasses.replace(config.model, levels=2, features=4), optimizer=dataclasses.replace(config.optimizer, steps=1))
+        model=dataclasses.replace(config.model, levels=2, features=4),
+        adaptation=dataclasses.replace(config.adaptation, level_weights=()),
+        optimizer=dataclasses.replace(config.optimizer, steps=1, warmup_steps=0), record=Record(), inference=Inference())
 
 
 @functools.cache
@@ -58,7 +53,8 @@ def first_step(text):
         if domain == "source":
             raw["labels"] = jnp.asarray(labels, jnp.int32)
     state = create_state(config, jax.random.key(0))
-    after, metrics = jax.jit(make_step(config, build_network(config.model, config.method)))(state, raw, jax.random.key(1))
+    step = jax.jit(make_step(config, build_network(config.model, config.method)), compiler_options=QUICK)
+    after, metrics = step(state, raw, jax.random.key(1))
     changes = jax.tree.map(lambda before, after: np.abs(np.asarray(before) - np.asarray(after)).max(), state.params, after.params)
     return float(metrics["loss"]), float(max(jax.tree.leaves(changes)))
 
@@ -80,7 +76,7 @@ def test_every_method_of_every_config_is_valid(path, method):
 @pytest.mark.slow
 @every_method
 @every_config
-def test_every_method_of_every_config_takes_a_step(path, method, quick_compilation):
+def test_every_method_of_every_config_takes_a_step(path, method):
     loss, change = first_step(to_json(tiny(load(path, method))))
     assert math.isfinite(loss)
     assert 0 < change < math.inf

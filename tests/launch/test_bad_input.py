@@ -35,11 +35,11 @@ def volumes(tmp_path):
     """Flags of configs/custom.py for two small volumes, 40 working pixels wide, in a folder."""
     values = np.random.default_rng(0).integers(0, 255, (3, 40, 40), np.uint8)
     for name in ("source", "target"):
-        tifffile.imwrite(tmp_path / f"{name}.tif", values)
-        tifffile.imwrite(tmp_path / f"{name}_labels.tif", (values > 128).astype(np.uint8))
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, photometric="minisblack")
+        tifffile.imwrite(tmp_path / f"{name}_labels.tif", (values > 128).astype(np.uint8), photometric="minisblack")
     return [CUSTOM, "--config.sampling.patch_size=16", "--config.model.levels=2", "--config.model.features=4",
-            *(f"--config.{name}.{flag}={value}" for name in ("source", "target") for flag, value in
-              (("image", tmp_path / f"{name}.tif"), ("labels", tmp_path / f"{name}_labels.tif"), ("pixel_size_nm", 10)))]
+            *(f"--config.{name}.{flag}" for name in ("source", "target") for flag in
+              (f"image={tmp_path / name}.tif", f"labels={tmp_path / name}_labels.tif", "pixel_size_nm=10", "foreground=>0"))]
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
@@ -103,7 +103,7 @@ def truncated(folder):
 
 
 def of_another_shape(folder):
-    tifffile.imwrite(folder / "source_labels.tif", np.zeros((3, 40, 41), np.uint8))
+    tifffile.imwrite(folder / "source_labels.tif", np.zeros((3, 40, 41), np.uint8), photometric="minisblack")
     return "--config.source.labels", "3 x 40 x 41", "3 x 40 x 40"
 
 

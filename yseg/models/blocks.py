@@ -46,7 +46,7 @@ def drop_maps(x, keys, rate):
 
 
 def block_keys(keys, path):
-    """Sample keys `[batch]` for the block at this path in the network, such as ("decoder", "level_0"): no two blocks share one."""
+    """Sample keys `[batch]` for the block at a path in the network, such as ("decoder", "level_0"): no two blocks share one."""
     number = zlib.crc32("/".join(path).encode())
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 

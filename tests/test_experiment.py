@@ -1,0 +1,381 @@
+"""The verbs, on tiny volumes: 4 sections, a U-Net with one pooling, a few steps."""
+
+import dataclasses
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import tensorstore as ts
+import zarr
+from jax.experimental.compilation_cache import compilation_cache
+
+import yseg
+from yseg import parallel
+from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, from_json, to_json
+from yseg.data.grid import Grid, statistics
+from yseg.data.patches import make_reader
+from yseg.data.prepare import open_domain, resolve, training_region
+from yseg.data.split import Box, parse_region
+from yseg.data.volume import create_volume, open_volume
+from yseg.experiment import load_state, read_config
+from yseg.inference import make_predictor, predict_blocks, predicted_classes
+from yseg.metrics import confusion
+from yseg.models import build_network
+from yseg.training.checkpoint import Checkpoints
+from yseg.training.loop import TrainingDiverged, fit
+from yseg.training.recorder import Recorder, read_metrics
+from yseg.training.state import create_state, inference_variables
+from yseg.training.step import make_step
+
+SHAPE = "4,64,64"
+
+
+def domain(name, **fields):
+    image, labels = (f"phantom://{name}/{content}?shape={SHAPE}&seed=0" for content in ("image", "labels"))
+    return Domain(**{"image": image, "labels": labels, "foreground": ">0"} | fields)
+
+
+def tiny(**fields):
+    """A config; the method sees the target."""
+    defaults = {
+        "method": "coral", "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3),
+        "sampling": Sampling(patch_size=16, batch_size=2), "model": Model(levels=1, features=4),
+        "optimizer": Optimizer(steps=12, warmup_steps=2), "inference": Inference(tile_size=32, overlap=4),
+        "record": Record(log_every=2, validate_every=0, checkpoint_every=3, images=0)}
+    return Experiment(**defaults | fields)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Runs of this file share what is compiled; nothing is left behind for other tests."""
+    settings = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+                "jax_persistent_cache_min_compile_time_secs": 0}
+    before = {name: getattr(jax.config, name) for name in settings}
+    for values in (settings, before):
+        for name, value in values.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if values is settings:
+            yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The workdir of a run that was not interrupted, with pictures and validations."""
+    workdir = tmp_path_factory.mktemp("runs") / "trained"
+    record = Record(log_every=2, validate_every=8, checkpoint_every=3, images=1)
+    yseg.train(tiny(record=record), workdir, quiet=True)
+    return workdir
+
+
+def state_bytes(workdir):
+    """Step and bytes of everything in the last checkpoint of a run."""
+    state = load_state(workdir, read_config(workdir))
+    return [leaf.tobytes() for leaf in jax.tree.leaves(state)]
+
+
+def steps_of(workdir):
+    return [row["step"] for row in read_metrics(workdir)]
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# --- Training ---
+
+
+def test_a_run_leaves_its_config_metrics_checkpoints_and_pictures(trained):
+    assert from_json((trained / "config.json").read_text()).source.pixel_size_nm == 5.0  # resolved: the phantom knows it
+    rows = read_metrics(trained)
+    assert [row["step"] for row in rows] == [2, 3, 4, 6, 8, 9, 10, 12]
+    assert all(math.isfinite(row[name]) for row in rows for name in ("loss", "adaptation", "learning_rate"))
+    assert [row["step"] for row in rows if "validation_iou" in row] == [8, 12]
+    assert sorted(path.name for path in (trained / "checkpoints").iterdir()) == ["12", "9"]
+    assert all((trained / "report" / name).read_bytes().startswith(b"\x89PNG") for name in ("panels.png", "loss_curves.png"))
+    assert list(trained.glob("events.out.tfevents.*"))
+
+
+def test_the_last_validation_is_the_iou_of_the_whole_source_validation_box(trained):
+    results = yseg.evaluate(trained, domain="source", quiet=True)
+    assert results["iou"] == read_metrics(trained)[-1]["validation_iou"]
+    assert results["region"] == "0:4,0:64,45:64"
+    assert not (trained / "results.json").exists()
+
+
+def test_pictures_and_validations_do_not_change_what_is_learnt(trained, tmp_path):
+    yseg.train(tiny(), tmp_path / "run", quiet=True)
+    assert state_bytes(tmp_path / "run") == state_bytes(trained)
+
+
+def test_target_labels_do_not_change_what_is_learnt(trained, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 2, (4, 64, 64), np.uint8)
+    with create_volume(str(tmp_path / "noise.zarr"), noise.shape, np.uint8, 4.6) as store:
+        store.write(noise).result()
+    target = domain("target", labels=str(tmp_path / "noise.zarr"), test_fraction=0.3)
+    yseg.train(tiny(target=target), tmp_path / "noise", quiet=True)
+    assert state_bytes(tmp_path / "noise") == state_bytes(trained)
+
+
+class Interrupting:
+    """A reader that fails at a step."""
+
+    def __init__(self, reader, at):
+        self.reader, self.at = reader, at
+
+    def batch(self, step):
+        if step == self.at:
+            raise ConnectionError
+        return self.reader.batch(step)
+
+
+def test_a_run_interrupted_again_and_again_ends_as_one_that_was_not(tmp_path):
+    config = resolve(tiny())
+    source, target = (training_region(open_domain(getattr(config, name), 10.0, f"--config.{name}", labels), config)
+                      for name, labels in (("source", True), ("target", False)))
+    reader = make_reader(source, target, config)
+    step = parallel.map_step(make_step(config, build_network(config.model, config.method, parallel.AXIS), parallel.AXIS))
+
+    def run(folder, at):
+        with Checkpoints(folder / "checkpoints", keep=2) as checkpoints:
+            state = parallel.on_host(create_state(config, jax.random.key(0)))
+            state = checkpoints.restore(state) or state
+            with Recorder(folder, int(state.step)) as recorder:
+                fit(state, step, Interrupting(reader, at), jax.random.key(1), config, recorder, checkpoints,
+                    lambda state, last: {}, lambda state: None, quiet=True)
+        with Checkpoints(folder / "checkpoints") as checkpoints:
+            return [leaf.tobytes() for leaf in jax.tree.leaves(checkpoints.restore(state))]
+
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "whole", at=None)
+    for at in sorted(random.Random(3).sample(range(1, 12), 3)):
+        with pytest.raises(ConnectionError):
+            run(tmp_path / "cut", at)
+    assert run(tmp_path / "cut", at=None) == whole
+    kept = [[{name: value for name, value in row.items() if name != "images_per_second"} for row in read_metrics(tmp_path / run)]
+            for run in ("whole", "cut")]
+    assert kept[0] == kept[1]
+
+
+CHILD = """
+import sys, yseg
+from yseg.config import from_json
+yseg.train(from_json(open(sys.argv[1]).read()), sys.argv[2], quiet=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
+    config = tiny(optimizer=Optimizer(steps=400, warmup_steps=2), record=Record(log_every=1, validate_every=0, checkpoint_every=2,
+                                                                                images=0))
+    (tmp_path / "given.json").write_text(to_json(config))
+    workdir, chance = tmp_path / "killed", random.Random()
+    reached = 0
+    for _ in range(3):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)])
+        stop = reached + chance.randrange(5, 90)
+        while child.poll() is None and (not steps_of(workdir) or steps_of(workdir)[-1] < stop):
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.05)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        reached = steps_of(workdir)[-1]
+    yseg.train(config, workdir, quiet=True)
+    yseg.train(config, tmp_path / "whole", quiet=True)
+    assert state_bytes(workdir) == state_bytes(tmp_path / "whole")
+    assert steps_of(workdir) == list(range(1, 401))
+
+
+def test_lines_beyond_the_checkpoint_and_torn_lines_are_dropped_when_a_run_goes_on(tmp_path):
+    lines = [json.dumps({"step": step, "loss": 1.0}) + "\n" for step in (2, 4, 6)]
+    (tmp_path / "metrics.jsonl").write_text("".join(lines) + '{"step": 7, "lo')
+    with Recorder(tmp_path, step=4) as recorder:
+        assert steps_of(tmp_path) == [2, 4]
+        recorder.write({"step": 5, "loss": None})
+    assert read_metrics(tmp_path)[-1] == {"step": 5, "loss": None}
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 3
+
+
+def test_a_diverged_loss_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
+    optimizer = Optimizer(name="sgd", steps=12, learning_rate=1e25, warmup_steps=0, schedule="constant")
+    record = Record(log_every=5, validate_every=0, checkpoint_every=1, images=0)
+    with pytest.raises(TrainingDiverged) as raised:
+        yseg.train(tiny(optimizer=optimizer, record=record), tmp_path / "run", quiet=True)
+    good = steps_of(tmp_path / "run")[-1]
+    folder = tmp_path / "run" / "checkpoints"
+    assert f"at step {good + 1}; the last good checkpoint is step {good} in {folder};" in str(raised.value)
+    assert "--config.optimizer.learning_rate" in str(raised.value)
+    assert max(map(int, os.listdir(folder))) == good
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(load_state(tmp_path / "run", tiny())))
+
+
+# --- What the user has to change ---
+
+
+def test_the_workdir_of_another_config_is_refused_and_not_changed(trained):
+    before = files(trained)
+    with pytest.raises(yseg.InputError, match=r"--workdir=.*--config\.optimizer\.learning_rate=0\.001.*=0\.01") as raised:
+        yseg.train(tiny(optimizer=Optimizer(steps=12, learning_rate=0.01, warmup_steps=2)), trained)
+    assert "\n" not in str(raised.value)
+    assert files(trained) == before
+
+
+def test_a_folder_with_other_things_is_refused_and_not_changed(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(yseg.InputError, match="--workdir="):
+        yseg.train(tiny(), tmp_path)
+    with pytest.raises(yseg.InputError, match="--workdir="):
+        yseg.train(tiny(), tmp_path / "thesis.tex")
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({"source": domain("source", image="missing.tif")}, "--config.source.image=.*missing.tif"),
+    ({"source": domain("source", labels="")}, "--config.source.labels"),
+    ({"source": domain("source", labels="phantom://source/labels?shape=4,64,63&seed=0")}, "--config.source.labels.*4 x 64 x 63"),
+    ({"method": "ft", "target": domain("target", image="missing.tif")}, "--config.target.image=.*missing.tif"),
+    ({"method": "ft", "target": Domain()}, "--config.target.image"),
+    ({"sampling": Sampling(patch_size=64, batch_size=2)}, "--config.sampling.patch_size=64"),
+    ({"inference": Inference(tile_size=16, overlap=16)}, "--config.inference.tile_size=16"),
+    ({"source": domain("source", foreground="many")}, "--config.source.foreground='many'"),
+    ({"optimizer": Optimizer(steps=0)}, "--config.optimizer.steps=0"),
+])
+def test_wrong_input_is_named_in_one_line_and_leaves_no_workdir(changes, named, tmp_path):
+    with pytest.raises(yseg.InputError, match=named) as raised:
+        yseg.train(tiny(**changes), tmp_path / "run")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_class_indices_beyond_the_model_are_refused(tmp_path):
+    with create_volume(str(tmp_path / "classes.zarr"), (4, 64, 64), np.uint8, 5.0) as store:
+        store.write(np.full((4, 64, 64), 2, np.uint8)).result()
+    source = domain("source", labels=str(tmp_path / "classes.zarr"), foreground="classes")
+    with pytest.raises(yseg.InputError, match=r"--config\.model\.classes=2: must be above 2"):
+        yseg.train(tiny(source=source), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_without_a_run_or_without_a_checkpoint_is_refused(trained, tmp_path):
+    for folder in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(yseg.InputError, match=r"--workdir=.*config\.json"):
+            yseg.evaluate(folder)
+    (tmp_path / "config.json").write_text((trained / "config.json").read_text())
+    with pytest.raises(yseg.InputError, match=r"--workdir=.*checkpoint"):
+        yseg.evaluate(tmp_path)
+    assert os.listdir(tmp_path) == ["config.json"]
+
+
+@pytest.mark.parametrize(("given", "named"), [
+    ({"image": "missing.tif", "labels": "a.tif", "pixel_size_nm": 5.0}, "--image=.*missing.tif"),
+    ({"image": "missing.tif", "labels": "a.tif"}, "--pixel_size_nm is missing"),
+    ({"image": "missing.tif", "pixel_size_nm": 5.0}, "--labels is missing"),
+    ({"labels": "a.tif"}, "--labels=a.tif: must come with --image"),
+    ({"pixel_size_nm": -1.0, "image": "a.tif", "labels": "b.tif"}, "--pixel_size_nm=-1.0"),
+    ({"foreground": "many", "image": "a.tif", "labels": "b.tif", "pixel_size_nm": 5.0}, "--foreground='many'"),
+    ({"region": "0:9,:,:"}, "--region=0:9"),
+    ({"threshold": 1.5}, "--threshold=1.5"),
+    ({"domain": "both"}, "source, target"),
+])
+def test_what_is_wrong_with_an_evaluation_is_named(trained, given, named):
+    with pytest.raises(yseg.InputError, match=named):
+        yseg.evaluate(trained, **given)
+
+
+# --- Evaluation and segmentation ---
+
+
+def predicted(workdir, region):
+    """The probabilities of a region of the target, predicted in one piece."""
+    config = read_config(workdir)
+    store = open_volume(config.target.image)
+    grid = Grid(tuple(store.shape), config.target.pixel_size_nm, config.sampling.working_pixel_size_nm)
+    variables = inference_variables(load_state(workdir, config), config.model.batch_statistics)
+    blocks = predict_blocks(make_predictor(config, variables), build_network(config.model, "ft"), store, grid, statistics(store),
+                            region, config)
+    return np.concatenate([probabilities for _, probabilities in blocks])
+
+
+def test_an_evaluation_scores_the_test_box_of_the_target(trained):
+    results = yseg.evaluate(trained, threshold=0.4, quiet=True)
+    assert json.loads((trained / "results.json").read_text()) == results
+    box = Box((0, 0, 45), (4, 64, 64))
+    assert results["region"] == "0:4,0:64,45:64"
+    truth = open_volume(read_config(trained).target.labels)[box.slices].read().result() > 0
+    matrix = confusion(truth.astype(int), predicted(trained, box)[..., 1] >= 0.4, 2)
+    (tn, fp), (fn, tp) = matrix.tolist()
+    assert (results["threshold"], results["voxels"], results["step"]) == (0.4, truth.size, 12)
+    assert results["iou"] == (tp / (tp + fp + fn) if tp + fp + fn else None)
+    assert results["precision"] == (tp / (tp + fp) if tp + fp else None)
+    assert results["recall"] == (tp / (tp + fn) if tp + fn else None)
+    assert results["f1"] == (2 * tp / (2 * tp + fp + fn) if tp + fp + fn else None)
+    assert results["accuracy"] == (tp + tn) / truth.size
+    assert len(results["per_section_iou"]) == 4
+    assert (trained / "report" / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_volume_of_its_own_is_scored_like_the_configs(trained, tmp_path):
+    target, box = read_config(trained).target, parse_region("1:3,:,10:", (4, 64, 64))
+    for name, spec in (("image", target.image), ("labels", target.labels)):
+        with create_volume(str(tmp_path / f"{name}.zarr"), (4, 64, 64), np.uint8, 4.6) as store:
+            store.write(open_volume(spec).read().result()).result()
+    own = yseg.evaluate(trained, str(tmp_path / "image.zarr"), str(tmp_path / "labels.zarr"), 4.6, ">0", "1:3,:,10:", quiet=True)
+    known = yseg.evaluate(trained, target.image, region="1:3,:,10:", quiet=True)
+    assert own["voxels"] == math.prod(box.shape)
+    differing = {name for name in own if own[name] != known[name]}
+    assert differing <= {"image", "labels", "wall_time"}
+    nothing = yseg.evaluate(trained, str(tmp_path / "image.zarr"), str(tmp_path / "labels.zarr"), 4.6, ">250", threshold=1.0,
+                            quiet=True)
+    assert nothing["recall"] is None
+
+
+def test_a_segmentation_holds_the_predicted_classes_for_every_reader_of_zarr(trained, tmp_path):
+    config, output = read_config(trained), tmp_path / "segmented.zarr"
+    assert yseg.segment(trained, config.target.image, str(output), region="1:4,:,5:60", quiet=True) == str(output)
+    expected = predicted_classes(predicted(trained, parse_region("1:4,:,5:60", (4, 64, 64))), config.inference.threshold)
+    store = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(output)}}).result()
+    for values in (store.read().result(), zarr.open_array(output, mode="r")[...]):
+        assert values.dtype == np.uint8
+        np.testing.assert_array_equal(values, expected)
+    assert store.dimension_units[1:] == (ts.Unit(4.6, "nm"), ts.Unit(4.6, "nm"))
+    assert (trained / "report" / "segmentation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_output_is_replaced_only_if_asked_to(trained, tmp_path):
+    image, output = read_config(trained).target.image, str(tmp_path / "segmented.zarr")
+    yseg.segment(trained, image, output, region="0:1,:,:", quiet=True)
+    before = files(tmp_path)
+    with pytest.raises(yseg.InputError, match=r"--output=.*--overwrite"):
+        yseg.segment(trained, image, output, region="0:2,:,:", quiet=True)
+    assert files(tmp_path) == before
+    yseg.segment(trained, image, output, region="0:2,:,:", overwrite=True, quiet=True)
+    assert open_volume(output).shape == (2, 64, 64)
+
+
+def test_what_is_wrong_with_a_segmentation_leaves_no_output(trained, tmp_path):
+    with pytest.raises(yseg.InputError, match="--pixel_size_nm is missing"):
+        yseg.segment(trained, str(tmp_path / "a.tif"), str(tmp_path / "o.zarr"))
+    with pytest.raises(yseg.InputError, match="--region"):
+        yseg.segment(trained, read_config(trained).target.image, str(tmp_path / "o.zarr"), region="0:0,:,:")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_run_is_found_again_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("image", "labels"):
+        with create_volume(f"{name}.zarr", (4, 64, 64), np.uint8, 5.0) as store:
+            store.write(open_volume(getattr(domain("source"), name)).read().result()).result()
+    source = domain("source", image="image.zarr", labels="labels.zarr", pixel_size_nm=5.0, validation_fraction=0.3)
+    yseg.train(tiny(source=source, optimizer=dataclasses.replace(tiny().optimizer, steps=1)), "run", quiet=True)
+    os.makedirs("elsewhere")
+    monkeypatch.chdir("elsewhere")
+    assert yseg.evaluate("../run", domain="source", quiet=True)["image"] == str(tmp_path / "image.zarr")
