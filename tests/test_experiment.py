@@ -1,6 +1,5 @@
 """The verbs, on tiny volumes: 4 sections, a U-Net with one pooling, a few steps."""
 
-import dataclasses
 import json
 import math
 import os
@@ -175,14 +174,15 @@ yseg.train(from_json(open(sys.argv[1]).read()), sys.argv[2], quiet=True)
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
-    config = tiny(optimizer=Optimizer(steps=400, warmup_steps=2), record=Record(log_every=1, validate_every=0, checkpoint_every=2,
-                                                                                images=0))
+    config = tiny(optimizer=Optimizer(steps=90, warmup_steps=2),
+                  record=Record(log_every=1, validate_every=0, checkpoint_every=3, images=0))
     (tmp_path / "given.json").write_text(to_json(config))
     workdir, chance = tmp_path / "killed", random.Random()
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
     reached = 0
     for _ in range(3):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)])
-        stop = reached + chance.randrange(5, 90)
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)], env=environment)
+        stop = reached + chance.randrange(5, 20)
         while child.poll() is None and (not steps_of(workdir) or steps_of(workdir)[-1] < stop):
             time.sleep(0.005)
         time.sleep(chance.random() * 0.05)
@@ -192,7 +192,7 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
     yseg.train(config, workdir, quiet=True)
     yseg.train(config, tmp_path / "whole", quiet=True)
     assert state_bytes(workdir) == state_bytes(tmp_path / "whole")
-    assert steps_of(workdir) == list(range(1, 401))
+    assert steps_of(workdir) == list(range(1, 91))
 
 
 def test_lines_beyond_the_checkpoint_and_torn_lines_are_dropped_when_a_run_goes_on(tmp_path):
@@ -215,7 +215,7 @@ def test_a_diverged_loss_names_the_step_and_keeps_the_last_good_checkpoint(tmp_p
     assert f"at step {good + 1}; the last good checkpoint is step {good} in {folder};" in str(raised.value)
     assert "--config.optimizer.learning_rate" in str(raised.value)
     assert max(map(int, os.listdir(folder))) == good
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(load_state(tmp_path / "run", tiny())))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(load_state(tmp_path / "run", read_config(tmp_path / "run"))))
 
 
 # --- What the user has to change ---
@@ -239,10 +239,10 @@ def test_a_folder_with_other_things_is_refused_and_not_changed(tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "named"), [
-    ({"source": domain("source", image="missing.tif")}, "--config.source.image=.*missing.tif"),
+    ({"source": domain("source", image="missing.tif", pixel_size_nm=5.0)}, "--config.source.image=.*missing.tif"),
     ({"source": domain("source", labels="")}, "--config.source.labels"),
     ({"source": domain("source", labels="phantom://source/labels?shape=4,64,63&seed=0")}, "--config.source.labels.*4 x 64 x 63"),
-    ({"method": "ft", "target": domain("target", image="missing.tif")}, "--config.target.image=.*missing.tif"),
+    ({"method": "ft", "target": domain("target", image="missing.tif", pixel_size_nm=5.0)}, "--config.target.image=.*missing.tif"),
     ({"method": "ft", "target": Domain()}, "--config.target.image"),
     ({"sampling": Sampling(patch_size=64, batch_size=2)}, "--config.sampling.patch_size=64"),
     ({"inference": Inference(tile_size=16, overlap=16)}, "--config.inference.tile_size=16"),
@@ -375,7 +375,7 @@ def test_a_run_is_found_again_from_another_folder(tmp_path, monkeypatch):
         with create_volume(f"{name}.zarr", (4, 64, 64), np.uint8, 5.0) as store:
             store.write(open_volume(getattr(domain("source"), name)).read().result()).result()
     source = domain("source", image="image.zarr", labels="labels.zarr", pixel_size_nm=5.0, validation_fraction=0.3)
-    yseg.train(tiny(source=source, optimizer=dataclasses.replace(tiny().optimizer, steps=1)), "run", quiet=True)
+    yseg.train(tiny(source=source), "run", quiet=True)
     os.makedirs("elsewhere")
     monkeypatch.chdir("elsewhere")
     assert yseg.evaluate("../run", domain="source", quiet=True)["image"] == str(tmp_path / "image.zarr")

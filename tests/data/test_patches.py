@@ -7,8 +7,7 @@ import tensorstore as ts
 
 from yseg.config import Experiment, InputError
 from yseg.data.grid import Grid, label_rule
-from yseg.data.patches import (Region, ResidentReader, StreamingReader, check_patch_fits, locations, make_reader,
-                               section_numbers)
+from yseg.data.patches import Region, ResidentReader, StreamingReader, check_patch_fits, locations, make_reader, section_numbers
 from yseg.data.split import Box
 
 

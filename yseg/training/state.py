@@ -58,9 +58,7 @@ def create_state(config, key):
     side = network.multiple
     images = jnp.zeros((1, side, side, config.model.sections), jnp.float32)
     whole = "everything" if config.method == "ynet" else None
-    # It runs once: optimising it would take many seconds.
-    init = jax.jit(lambda key: network.init(key, images, method=whole), compiler_options={"xla_backend_optimization_level": 0})
-    variables = init(network_key)
+    variables = jax.jit(lambda key: network.init(key, images, method=whole))(network_key)
     statistics = variables.get("batch_stats", {})
     batch_stats = {"source": statistics}
     if uses_target(config.method) and config.model.batch_pass == "apart":

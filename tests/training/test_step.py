@@ -1,0 +1,181 @@
+"""The training step: pure, in strict modes, and able to learn."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from yseg.config import METHODS, Augmentation, Experiment
+from yseg.data.phantom import phantom
+from yseg.models import build_network
+from yseg.training.state import create_state, inference_variables
+from yseg.training.step import make_batch, make_step, z_score
+
+FAST = {"xla_backend_optimization_level": 0}  # compiling takes most of the time
+NO_AUGMENTATION = Augmentation(**{field.name: type(field.default)(0) for field in dataclasses.fields(Augmentation)
+                                  if field.name != "elastic_spacing"})
+
+
+def experiment(method="ft", **model):
+    config = Experiment(method=method)
+    config.model.levels, config.model.features, config.model.dropout = 1, 4, 0.2
+    config.adaptation.pixels = 8
+    for name, value in model.items():
+        setattr(config.model, name, value)
+    return config
+
+
+def raw_of(config, seed=0, count=3, size=16, indices=None):
+    random = np.random.default_rng(seed)
+    shape = (count, size, size, config.model.sections)
+    raw = {"index": np.arange(count, dtype=np.int32) if indices is None else np.array(indices, np.int32),
+           "source": random.integers(0, 256, shape, np.uint8), "labels": random.integers(-1, 2, shape[:3]).astype(np.int8),
+           "source_statistics": np.array([120, 60], np.float32)}
+    if config.method != "ft":
+        raw |= {"target": random.integers(0, 256, shape, np.uint8), "target_statistics": np.array([90, 30], np.float32)}
+    return raw
+
+
+@functools.cache
+def prepared(method):
+    config = experiment(method)
+    step = jax.jit(make_step(config, build_network(config.model, method)), compiler_options=FAST)
+    return config, step, create_state(config, jax.random.key(0))
+
+
+def test_step_is_pure_to_the_bit_and_counts():
+    config, step, state = prepared("dann")
+    before = jax.tree.map(np.array, state)
+    first, again = (step(state, raw_of(config), jax.random.key(1)) for _ in range(2))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    jax.tree.map(np.testing.assert_array_equal, state, before)
+    assert int(first[0].step) == 1
+    later, _ = step(first[0], raw_of(config), jax.random.key(1))
+    assert int(later.step) == 2
+
+
+def test_metrics_are_scalars_with_the_norm_and_the_rate_of_this_step():
+    config, step, state = prepared("dann")
+    after, metrics = step(state, raw_of(config), jax.random.key(1))
+    assert metrics.keys() == {"loss", "segmentation", "adaptation", "domain_accuracy", "learning_rate", "gradient_norm"}
+    assert {(x.shape, x.dtype) for x in metrics.values()} == {((), jnp.dtype("float32"))}
+    assert float(metrics["learning_rate"]) == pytest.approx(config.optimizer.learning_rate / (config.optimizer.warmup_steps + 1))
+    first_moment = optax.tree_utils.tree_get(after.opt_state, "mu")  # 0.1 g after one step of Adam
+    assert float(metrics["gradient_norm"]) == pytest.approx(10 * float(optax.global_norm(first_moment)), rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"compute_dtype": "bfloat16"}, {"batch_pass": "joint"}, {"sections": 3}, {"residual": True}, {"activation": "gelu"},
+    {"compute_dtype": "bfloat16", "normalization": "instance", "dropout": 0.0}, {"normalization": "group", "groups": 2, "classes": 3},
+    {"normalization": "none"}], ids=str)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_option_keeps_the_states_shapes_and_types(method, options):
+    """In strict rank promotion, which holds in all tests."""
+    assert jax.config.jax_numpy_rank_promotion == "raise"
+    config = experiment(method, **options)
+    network = build_network(config.model, method)
+
+    def one_step(key):
+        state = create_state(config, key)
+        return state, *make_step(config, network)(state, raw_of(config), key)
+
+    before, after, metrics = jax.eval_shape(one_step, jax.random.key(0))
+    assert after == before
+    assert {leaf.dtype for leaf in jax.tree.leaves(after.params)} == {jnp.dtype("float32")}
+    assert {(x.shape, x.dtype) for x in metrics.values()} == {((), jnp.dtype("float32"))}
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "soft_dice", "soft_jaccard", "tversky"])
+def test_every_loss_can_be_trained(name):
+    config = experiment()
+    config.loss.name, config.loss.class_weights = name, (1.0, 3.0)
+    state = jax.eval_shape(lambda key: create_state(config, key), jax.random.key(0))
+    after, _ = jax.eval_shape(make_step(config, build_network(config.model, "ft")), state, raw_of(config), jax.random.key(0))
+    assert after == state
+
+
+class TestBatch:
+    def make(self, raw, key=3, augmentation=None):
+        config = experiment("ynet")
+        config.augmentation = augmentation or config.augmentation
+        return jax.jit(lambda raw: make_batch(raw, jax.random.key(key), config), compiler_options=FAST)(raw)
+
+    def test_a_sample_does_not_depend_on_the_others(self):
+        config = experiment("ynet")
+        raw, other = raw_of(config), raw_of(config, seed=1)
+        mixed = {name: other[name].copy() for name in ("source", "target", "labels")}
+        for name, values in mixed.items():
+            values[1] = raw[name][1]
+        first, second = self.make(raw), self.make(raw | mixed)
+        for name in ("source", "target", "labels"):
+            np.testing.assert_array_equal(getattr(first, name)[1], getattr(second, name)[1])
+            assert (getattr(first, name)[0] != getattr(second, name)[0]).any()
+
+    def test_a_sample_depends_on_its_global_index_not_on_its_place(self):
+        config = experiment("ynet")
+        raw = raw_of(config, indices=[4, 5, 6])
+        turned = {name: values if name.endswith("statistics") else values[::-1] for name, values in raw.items()}
+        first, second = self.make(raw), self.make(turned)
+        np.testing.assert_array_equal(first.index, second.index[::-1])
+        for name in ("source", "target", "labels"):
+            np.testing.assert_array_equal(getattr(first, name), getattr(second, name)[::-1])
+
+    def test_domains_draw_apart(self):
+        config = experiment("ynet")
+        raw = raw_of(config)
+        raw["target"], raw["target_statistics"] = raw["source"], raw["source_statistics"]
+        batch = self.make(raw)
+        assert (batch.source != batch.target).any(axis=(1, 2, 3)).all()
+
+    def test_without_augmentation_it_is_the_z_scored_patch(self):
+        raw = raw_of(experiment("ynet"))
+        batch = self.make(raw, augmentation=NO_AUGMENTATION)
+        np.testing.assert_allclose(batch.source, (raw["source"].astype(np.float64) - 120) / 60, atol=1e-6)
+        np.testing.assert_allclose(batch.target, (raw["target"].astype(np.float64) - 90) / 30, atol=1e-6)
+        np.testing.assert_array_equal(batch.labels, raw["labels"])
+        assert (batch.source.dtype, batch.labels.dtype) == (jnp.float32, jnp.int32)
+
+    def test_types_are_never_promoted_by_chance(self, strict_dtypes):
+        config = experiment("ynet")
+        batch = jax.eval_shape(lambda raw: make_batch(raw, jax.random.key(0), config), raw_of(config))
+        assert batch.source.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_z_score_of_any_type(dtype):
+    values = np.array([0, 100, 250], dtype).reshape(1, 1, 3, 1)
+    np.testing.assert_allclose(z_score(values, np.array([100, 50], np.float32)).ravel(), [-2, 0, 3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_overfits_eight_patches(method):
+    config = Experiment(method=method, augmentation=NO_AUGMENTATION)
+    config.model.levels, config.model.features = 2, 8
+    config.adaptation.weight = 0.1
+    config.optimizer.steps, config.optimizer.learning_rate, config.optimizer.warmup_steps = 200, 1e-2, 5
+    raw = {"index": np.arange(8, dtype=np.int32)}
+    for domain in ("source", "target"):
+        image, labels = phantom(domain, (8, 128, 128), seed=1)
+        corner = np.array([np.argmax([labels[0, y:y + 32, x:x + 32].std() for y in range(96) for x in range(96)])])
+        y, x = int(corner[0]) // 96, int(corner[0]) % 96
+        raw[domain] = image[:, y:y + 32, x:x + 32, None]
+        raw[f"{domain}_statistics"] = np.array([image.mean(), image.std()], np.float32)
+        if domain == "source":
+            raw["labels"] = labels[:, y:y + 32, x:x + 32].astype(np.int8)
+    assert 0.2 < raw["labels"].mean() < 0.8
+    if method == "ft":
+        raw = {name: value for name, value in raw.items() if not name.startswith("target")}
+
+    step = jax.jit(make_step(config, build_network(config.model, method)), donate_argnums=0)
+    state = create_state(config, jax.random.key(0))
+    for _ in range(config.optimizer.steps):
+        state, _ = step(state, raw, jax.random.key(1))
+
+    logits = build_network(config.model, "ft").apply(inference_variables(state, "source"), z_score(raw["source"], raw["source_statistics"]))
+    found, truth = np.argmax(logits, -1) == 1, raw["labels"] == 1
+    assert (found & truth).sum() / (found | truth).sum() > 0.95
