@@ -40,7 +40,7 @@ def get_config(method="ynet"):
         sampling=Sampling(working_pixel_size_nm=10.0, patch_size=64, batch_size=4),
         model=Model(levels=3, features=8),
         adaptation=Adaptation(**ADAPTATION[method]),
-        optimizer=Optimizer(steps=400, warmup_steps=20),
+        optimizer=Optimizer(steps=400, learning_rate=1e-2, warmup_steps=20),  # few steps need a high rate
         record=Record(log_every=10, validate_every=0, checkpoint_every=100),
         inference=Inference(tile_size=256),
     )

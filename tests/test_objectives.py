@@ -78,10 +78,10 @@ def features_of(config, network, params, variables, batch):
     return list(zip(*sampled, strict=True))
 
 
-def assert_trees_close(tree, expected, scale=1.0):
+def assert_trees_close(tree, expected):
     for (path, leaf), other in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(expected), strict=True):
         largest = max(float(np.abs(other).max()), 1e-3)
-        np.testing.assert_allclose(leaf, scale * other, rtol=0, atol=2e-5 * largest, err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_allclose(leaf, other, rtol=0, atol=2e-5 * largest, err_msg=jax.tree_util.keystr(path))
 
 
 TERMS = {"ft": set(), "mmd": {"adaptation"}, "coral": {"adaptation"}, "dann": {"adaptation", "domain_accuracy"},
@@ -145,7 +145,8 @@ def test_adaptation_is_the_weighted_sum_of_the_levels_distances(method, distance
     config, network, variables, _ = prepared(method)
     batch = batch_of()
     (_, (metrics, _)), _ = run(method, batch)
-    sampled = jax.jit(functools.partial(features_of, config, network), compiler_options=FAST)(variables["params"], variables, batch)
+    features = jax.jit(functools.partial(features_of, config, network), compiler_options=FAST)
+    sampled = features(variables["params"], variables, batch)
     each = [distance(*(np.asarray(x, np.float64) for x in pair), config.adaptation.bandwidths) for pair in sampled]
     np.testing.assert_allclose(metrics["adaptation"], np.dot(level_weights(config), each), rtol=1e-4)
     assert min(each) > 1e-4
@@ -161,19 +162,20 @@ def test_level_weights_grow_toward_the_bottleneck_and_sum_to_lambda():
     assert level_weights(config) == pytest.approx((0, 0.75, 0.75, 0, 1.5))
 
 
+@pytest.fixture(scope="module")
+def references():
+    """Gradients of each level's domain loss, without reversal: [of level 0, of level 1, ...], each of all parameters."""
+    config, network, variables, _ = prepared("dann")
+
+    def domain_losses(params):
+        return [losses.domain_loss(*(DomainClassifier(config.adaptation.hidden).apply(
+            {"params": params["classifiers"][f"level_{level}"]}, features) for features in pair))
+            for level, pair in enumerate(features_of(config, network, params, variables, batch_of()))]
+
+    return jax.jit(jax.jacrev(domain_losses), compiler_options=FAST)(variables["params"])
+
+
 class TestDann:
-    @pytest.fixture(scope="class")
-    def references(self):
-        """Gradients of each level's domain loss, without reversal: [of level 0, of level 1, ...], each of all parameters."""
-        config, network, variables, _ = prepared("dann")
-
-        def domain_losses(params):
-            return [losses.domain_loss(*(DomainClassifier(config.adaptation.hidden).apply(
-                {"params": params["classifiers"][f"level_{level}"]}, features) for features in pair))
-                for level, pair in enumerate(features_of(config, network, params, variables, batch_of()))]
-
-        return jax.jit(jax.jacrev(domain_losses), compiler_options=FAST)(variables["params"])
-
     @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
     def test_encoder_feels_minus_lambda_times_schedule(self, references, progress):
         config, *_ = prepared("dann")
@@ -182,7 +184,8 @@ class TestDann:
         schedule = 2 / (1 + np.exp(-config.adaptation.reversal_gamma * progress)) - 1
         expected = segmentation["network"]["encoder"]
         for weight, reference in zip(level_weights(config), references, strict=True):
-            expected = jax.tree.map(lambda total, g, w=weight: total - w * schedule * g, expected, reference["network"]["encoder"])
+            scale = weight * schedule
+            expected = jax.tree.map(lambda total, g, scale=scale: total - scale * g, expected, reference["network"]["encoder"])
         assert_trees_close(gradients["network"]["encoder"], expected)
         assert_trees_close(gradients["network"]["decoder"], segmentation["network"]["decoder"])
 
@@ -222,17 +225,19 @@ class TestRunningStatistics:
         assert jax.tree.structure(first) == jax.tree.structure(variables["batch_stats"])
         assert "decoder" in first["source"]
         assert "decoder" not in first["target"]
-        means = [np.asarray(stats["target"]["encoder"]["level_0"]["Normalization_0"]["BatchNorm_0"]["mean"]) for stats in (first, second)]
+        means = [np.asarray(stats["target"]["encoder"]["level_0"]["Normalization_0"]["BatchNorm_0"]["mean"])
+                 for stats in (first, second)]
         assert np.abs(means[0] - means[1]).max() > 1e-6
 
     def test_jointly_there_is_one_set_of_both_domains_mixture(self):
-        config, network, variables, _ = prepared("coral", batch_pass="joint")
+        _, _, variables, _ = prepared("coral", batch_pass="joint")
         batch = batch_of()
         (_, (_, stats)), _ = run("coral", batch, batch_pass="joint")
         assert set(stats) == {"source"}
         kernel = variables["params"]["network"]["encoder"]["level_0"]["Conv_0"]["kernel"]
         both = jnp.concatenate([batch.source, batch.target])
-        x = np.asarray(jax.lax.conv_general_dilated(both, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")), np.float64)
+        x = jax.lax.conv_general_dilated(both, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = np.asarray(x, np.float64)
         found = stats["source"]["encoder"]["level_0"]["Normalization_0"]["BatchNorm_0"]
         np.testing.assert_allclose(found["mean"], 0.02 * x.mean((0, 1, 2)), atol=1e-6)  # from 0 and 1, with momentum 0.98
         np.testing.assert_allclose(found["var"], 0.98 + 0.02 * x.var((0, 1, 2)), rtol=1e-5)

@@ -1,7 +1,7 @@
 """The same training on any number of devices and processes.
 
-This file is also the program that the tests start, with the devices that they need:
-`test_parallel.py devices` compares 2 devices with 1, `test_parallel.py process ADDRESS ID COUNT` trains as one process of several.
+This file is also the program that the tests start: `test_parallel.py devices` compares 2 devices with 1, and
+`test_parallel.py process ADDRESS ID COUNT` trains as one process of several.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -43,8 +44,9 @@ def experiment(method):
 def region(seed, pixel_size_nm):
     random = np.random.default_rng(seed)
     image = random.integers(0, 256, (3, 70, 80), dtype=np.uint8)
+    labels = (image > 128).astype(np.uint8)
     grid = Grid(image.shape, pixel_size_nm, 10.0)
-    return Region(ts.array(image), ts.array((image > 128).astype(np.uint8)), grid, grid.box, label_rule(">0", "", "--config.source"),
+    return Region(ts.array(image), ts.array(labels), grid, grid.box, label_rule(">0", "", "--config.source"),
                   (float(image.mean()), float(image.std())))
 
 
@@ -93,7 +95,8 @@ def compare_devices(method):
     single = jax.jit(make_step(config, build_network(config.model, config.method)))
     alone, alone_gradient, alone_losses = start, None, []
     for raw in batches:
-        flat = {name: value[0] if name.endswith("statistics") else np.concatenate(np.asarray(value)) for name, value in raw.items()}
+        flat = {name: value[0] if name.endswith("statistics") else np.concatenate(np.asarray(value))
+                for name, value in raw.items()}
         alone, metrics = single(alone, flat, key)
         alone_gradient = alone_gradient or first_gradient(alone)
         alone_losses.append({name: float(value) for name, value in metrics.items()})
@@ -122,8 +125,8 @@ def compare_devices(method):
 
 def devices_program():
     unreduced = jax.pmap(lambda place: place, out_axes=None)(np.arange(2))
-    return {"devices": jax.device_count(), "share": parallel.share(6).tolist(), "drift_of_a_forgotten_reduction": spread(unreduced),
-            **{method: compare_devices(method) for method in METHODS}}
+    return {"devices": jax.device_count(), "share": parallel.share(6).tolist(),
+            "drift_of_a_forgotten_reduction": spread(unreduced), **{method: compare_devices(method) for method in METHODS}}
 
 
 def process_program(address, number, count):
@@ -134,32 +137,42 @@ def process_program(address, number, count):
     for place in range(STEPS):
         state, metrics = step(state, reader.batch(place), jax.random.key(5))
     parallel.wait_for_all("the end")
-    return {"processes": jax.process_count(), "share": parallel.share(4).tolist(), "main": parallel.is_main(), "loss": float(metrics["loss"]),
+    return {"processes": jax.process_count(), "share": parallel.share(4).tolist(), "main": parallel.is_main(),
+            "loss": float(metrics["loss"]),
             "after": np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(parallel.on_host(state.params))]).tolist()}
 
 
 def start(*arguments, devices=1):
-    """Start this file as a program of its own."""
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"  # compiling takes most of the time
+    """Start this file as a program of its own: (process, the file into which it prints)."""
+    # Compiling takes most of the time, so without optimisation.
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
                    "JAX_NUMPY_RANK_PROMOTION": "raise", "PYTHONPATH": str(Path(parallel.__file__).parents[1])}
-    return subprocess.Popen([sys.executable, __file__, *map(str, arguments)], env=environment, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True)
+    # Not a pipe: processes that wait for each other must not wait for a reader too.
+    printed = tempfile.TemporaryFile("w+")  # noqa: SIM115
+    command = [sys.executable, __file__, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=printed, stderr=subprocess.STDOUT), printed
 
 
-def answer(process):
-    """What the program printed in its last line."""
+def answers(started):
+    """What the programs printed in their last lines."""
     try:
-        out, errors = process.communicate(timeout=600)
+        codes = [process.wait(timeout=600) for process, _ in started]
     finally:
-        process.kill()
-    assert process.returncode == 0, errors[-3000:]
-    return json.loads(out.splitlines()[-1])
+        for process, _ in started:
+            process.kill()
+    texts = []
+    for _, printed in started:
+        with printed:
+            printed.seek(0)
+            texts.append(printed.read())
+    assert codes == [0] * len(started), "\n".join(text[-3000:] for text in texts)
+    return [json.loads(text.splitlines()[-1]) for text in texts]
 
 
 @pytest.fixture(scope="session")
 def devices():
-    return answer(start("devices", devices=2))
+    return answers([start("devices", devices=2)])[0]
 
 
 @pytest.fixture(scope="session")
@@ -167,12 +180,7 @@ def processes():
     with socket.socket() as free:
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
-    running = [start("process", address, number, 2) for number in range(2)]
-    try:
-        return [answer(process) for process in running]
-    finally:
-        for process in running:
-            process.kill()
+    return answers([start("process", address, number, 2) for number in range(2)])
 
 
 @pytest.mark.slow
@@ -246,12 +254,12 @@ def test_outside_a_cluster_starting_processes_fails_in_one_line():
     code = "from yseg import parallel\ntry:\n parallel.start_processes()\nexcept parallel.InputError as error:\n print(error)"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "OMPI", "TPU"))}
     environment["PYTHONPATH"] = str(Path(parallel.__file__).parents[1])
-    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, timeout=120,
+                             check=True).stdout
     assert printed.startswith("--multihost: no cluster")
     assert printed.count("\n") == 1
 
 
 if __name__ == "__main__":
     kind, *rest = sys.argv[1:]
-    result = devices_program() if kind == "devices" else process_program(rest[0], *map(int, rest[1:]))
-    print(json.dumps(result))
+    print(json.dumps(devices_program() if kind == "devices" else process_program(rest[0], *map(int, rest[1:]))), flush=True)

@@ -82,7 +82,7 @@ def map_step(step):
 
 
 def map_shares(function):
-    """`function(shared, share, more)` on the local devices; the share and the result have a leading device axis, the rest none."""
+    """`function(shared, share, more)` on the local devices; share and result have a leading device axis, the others none."""
     return jax.pmap(function, in_axes=(None, 0, None))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from yseg.config import Model
 from yseg.models import UNet, build_network
-from yseg.models.blocks import ACTIVATIONS, Upsample, block_keys, drop_maps
+from yseg.models.blocks import ACTIVATIONS, Normalization, Upsample, block_keys, drop_maps
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling takes most of the time
 
@@ -52,7 +52,8 @@ def test_activation_is_the_one_that_is_asked_for(activation):
                  "elu": lambda x: np.where(x > 0, x, np.expm1(x)), "silu": lambda x: x / (1 + np.exp(-x)),
                  "gelu": lambda x: 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))}[activation]
     for name in ("Conv_0", "Conv_1"):
-        x = reference(convolve(x, np.asarray(kernels[name]["kernel"], np.float64)) + np.asarray(kernels[name]["bias"], np.float64))
+        kernel, bias = (np.asarray(kernels[name][part], np.float64) for part in ("kernel", "bias"))
+        x = reference(convolve(x, kernel) + bias)
     level_0 = network.apply(variables, images, method="encode")[0]
     np.testing.assert_allclose(level_0, x, rtol=1e-4, atol=1e-5)
 
@@ -92,7 +93,6 @@ def test_upsample_is_the_transposed_convolution_of_size_2_and_stride_2():
 
 @pytest.mark.parametrize(("kind", "axes"), [("instance", (1, 2)), ("group", (1, 2, 4)), ("batch", (0, 1, 2))])
 def test_normalised_maps_have_mean_0_and_deviation_1(kind, axes):
-    from yseg.models.blocks import Normalization
     layer = Normalization(kind, groups=2)
     x = jnp.asarray(np.random.default_rng(0).normal(3, 5, (3, 8, 8, 6)), jnp.float32)
     result = layer.apply(layer.init(jax.random.key(0), x, True), x, True, mutable=["batch_stats"])[0]
@@ -126,7 +126,8 @@ class TestDropout:
             return [(block == 0).all(axis=(1, 2)) for block in blocks]
 
         encoder, decoder = masks(images_of(2, batch=4))
-        assert encoder.any() and decoder.any()
+        assert encoder.any()
+        assert decoder.any()
         assert (encoder != decoder).any()
 
     def test_mask_of_a_sample_does_not_depend_on_its_batch(self):

@@ -18,7 +18,7 @@ def trained(request):
     images = jnp.asarray(random.normal(size=(2, 16, 8, 3)), jnp.float32)
     init = jax.jit(lambda key: network.init(key, images, method="everything"),
                    compiler_options={"xla_backend_optimization_level": 0})
-    variables = jax.tree.map(lambda leaf: leaf + jnp.asarray(random.uniform(0, 0.3, leaf.shape), leaf.dtype), init(jax.random.key(0)))
+    variables = jax.tree.map(lambda leaf: leaf + random.uniform(0, 0.3, leaf.shape).astype(np.float32), init(jax.random.key(0)))
     return network, variables, images
 
 

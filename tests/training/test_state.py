@@ -56,36 +56,37 @@ def updates_of(config, gradients, params, count=1):
     return params
 
 
-class TestOptimizer:
-    PARAMS = {"kernel": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "bias": jnp.array([5.0, 6.0])}
-    GRADIENTS = {"kernel": jnp.array([[0.3, 0.0], [-0.4, 0.0]]), "bias": jnp.array([1.2, 0.0])}  # norm 1.3
+PARAMS = {"kernel": jnp.array([[1.0, -2.0], [3.0, 4.0]]), "bias": jnp.array([5.0, 6.0])}
+GRADIENTS = {"kernel": jnp.array([[0.3, 0.0], [-0.4, 0.0]]), "bias": jnp.array([1.2, 0.0])}  # norm 1.3
 
+
+class TestOptimizer:
     @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
     def test_weight_decay_shrinks_kernels_only(self, name):
         config = Optimizer(name=name, schedule="constant", warmup_steps=0, learning_rate=0.1, weight_decay=0.5)
-        after = updates_of(config, jax.tree.map(jnp.zeros_like, self.PARAMS), self.PARAMS, count=2)
-        np.testing.assert_allclose(after["kernel"], self.PARAMS["kernel"] * (1 - 0.1 * 0.5) ** 2, rtol=1e-6)
-        np.testing.assert_array_equal(after["bias"], self.PARAMS["bias"])
+        after = updates_of(config, jax.tree.map(jnp.zeros_like, PARAMS), PARAMS, count=2)
+        np.testing.assert_allclose(after["kernel"], PARAMS["kernel"] * (1 - 0.1 * 0.5) ** 2, rtol=1e-6)
+        np.testing.assert_array_equal(after["bias"], PARAMS["bias"])
 
     def test_first_step_of_adam_is_the_sign(self):
         config = Optimizer(name="adam", schedule="constant", warmup_steps=0, learning_rate=0.1)
-        after = updates_of(config, self.GRADIENTS, self.PARAMS)
-        for name, value in self.PARAMS.items():
-            np.testing.assert_allclose(after[name], value - 0.1 * np.sign(self.GRADIENTS[name]), atol=1e-6)
+        after = updates_of(config, GRADIENTS, PARAMS)
+        for name, value in PARAMS.items():
+            np.testing.assert_allclose(after[name], value - 0.1 * np.sign(GRADIENTS[name]), atol=1e-6)
 
     @pytest.mark.parametrize("momentum", [0.0, 0.5])
     def test_sgd_with_momentum(self, momentum):
         config = Optimizer(name="sgd", schedule="constant", warmup_steps=0, learning_rate=0.1, momentum=momentum)
-        after = updates_of(config, self.GRADIENTS, self.PARAMS, count=2)
-        for name, value in self.PARAMS.items():
-            np.testing.assert_allclose(after[name], value - 0.1 * (2 + momentum) * self.GRADIENTS[name], rtol=1e-6)
+        after = updates_of(config, GRADIENTS, PARAMS, count=2)
+        for name, value in PARAMS.items():
+            np.testing.assert_allclose(after[name], value - 0.1 * (2 + momentum) * GRADIENTS[name], rtol=1e-6)
 
     @pytest.mark.parametrize(("norm", "factor"), [(0.0, 1.0), (2.0, 1.0), (0.13, 0.1)])
     def test_clipping_is_of_the_global_norm(self, norm, factor):
         config = Optimizer(name="sgd", schedule="constant", warmup_steps=0, learning_rate=1.0, momentum=0.0, clip_norm=norm)
-        after = updates_of(config, self.GRADIENTS, self.PARAMS)
-        for name, value in self.PARAMS.items():
-            np.testing.assert_allclose(after[name], value - factor * self.GRADIENTS[name], rtol=1e-5)
+        after = updates_of(config, GRADIENTS, PARAMS)
+        for name, value in PARAMS.items():
+            np.testing.assert_allclose(after[name], value - factor * GRADIENTS[name], rtol=1e-5)
 
 
 def experiment(method="ft", **model):
@@ -124,7 +125,8 @@ class TestCreateState:
         assert inputs == {"level_0": 4, "level_1": 8, "level_2": 16}
 
     @pytest.mark.parametrize(("method", "batch_pass", "parts"), [
-        ("ft", "apart", None), ("mmd", "apart", {"encoder"}), ("mmd", "joint", None), ("ynet", "apart", {"encoder", "reconstruction"})])
+        ("ft", "apart", None), ("mmd", "apart", {"encoder"}), ("mmd", "joint", None),
+        ("ynet", "apart", {"encoder", "reconstruction"})])
     def test_target_has_statistics_of_what_it_passes_through(self, method, batch_pass, parts):
         stats = shapes_of(experiment(method, batch_pass=batch_pass)).batch_stats
         assert ("target" in stats) == (parts is not None)
