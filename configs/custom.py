@@ -22,21 +22,11 @@ Methods: ft, mmd, coral, dann, ynet.
 
 import os
 
-from yseg.config import Adaptation, Domain, Experiment, Sampling, check_method
-
-# What each method adds to the segmentation loss.
-ADAPTATION = {
-    "ft": {},
-    "mmd": {"weight": 1.0},
-    "coral": {"weight": 1.0},
-    "dann": {"weight": 1.0},
-    "ynet": {"reconstruction_source": 0.1, "reconstruction_target": 0.1},
-}
+from yseg.config import Domain, Experiment, Sampling, default_adaptation
 
 
 def get_config(method="ynet"):
     """The experiment with one of the five methods; its volumes are still to be given."""
-    check_method(method)
     return Experiment(
         name=f"custom, {method}",
         method=method,
@@ -44,5 +34,5 @@ def get_config(method="ynet"):
         source=Domain(split_axis="x", validation_fraction=0.2),
         target=Domain(split_axis="x", test_fraction=0.33),
         sampling=Sampling(working_pixel_size_nm=10.0, patch_size=96, batch_size=4),
-        adaptation=Adaptation(**ADAPTATION[method]),
+        adaptation=default_adaptation(method),
     )

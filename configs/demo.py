@@ -13,23 +13,13 @@ Needs no data. Cost: see README. `launch/demo.sh` does all of it.
 Methods: ft, mmd, coral, dann, ynet.
 """
 
-from yseg.config import Adaptation, Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, check_method
+from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, default_adaptation
 
 VOLUME = "phantom://{domain}/{content}?shape=24,384,384&seed=0"  # sections, rows and columns
-
-# What each method adds to the segmentation loss.
-ADAPTATION = {
-    "ft": {},
-    "mmd": {"weight": 1.0},
-    "coral": {"weight": 1.0},
-    "dann": {"weight": 1.0},
-    "ynet": {"reconstruction_source": 0.1, "reconstruction_target": 0.1},
-}
 
 
 def get_config(method="ynet"):
     """The experiment with one of the five methods."""
-    check_method(method)
     source, target = ({content: VOLUME.format(domain=domain, content=content) for content in ("image", "labels")}
                       for domain in ("source", "target"))
     return Experiment(
@@ -39,7 +29,7 @@ def get_config(method="ynet"):
         target=Domain(**target, foreground=">0", split_axis="x", test_fraction=0.33),
         sampling=Sampling(working_pixel_size_nm=10.0, patch_size=64, batch_size=4),
         model=Model(levels=3, features=8),
-        adaptation=Adaptation(**ADAPTATION[method]),
+        adaptation=default_adaptation(method),
         optimizer=Optimizer(steps=400, learning_rate=1e-2, warmup_steps=20),  # few steps need a high rate
         record=Record(log_every=10, validate_every=0, checkpoint_every=100),
         inference=Inference(tile_size=256),

@@ -123,6 +123,23 @@ class Adaptation:
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
 
 
+# What each method adds to the segmentation loss by default.
+_ADAPTATION = {
+    "ft": {},
+    "mmd": {"weight": 1.0},
+    "coral": {"weight": 1.0},
+    "dann": {"weight": 1.0},
+    "ynet": {"reconstruction_source": 0.1, "reconstruction_target": 0.1},
+}
+
+
+def default_adaptation(method):
+    """The Adaptation of one of the five methods with the weights that suit it; InputError if there is no such method."""
+    if method not in METHODS:
+        raise InputError(f"method {method!r}: must be one of {', '.join(METHODS)} (--config=FILE.py:METHOD)")
+    return Adaptation(**_ADAPTATION[method])
+
+
 @dataclasses.dataclass
 class Optimizer:
     """The optimiser and the length of the training."""
@@ -178,13 +195,6 @@ class Experiment:
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     record: Record = dataclasses.field(default_factory=Record)
     inference: Inference = dataclasses.field(default_factory=Inference)
-
-
-def check_method(method):
-    """Return `method`; InputError if it is none of the five."""
-    if method not in METHODS:
-        raise InputError(f"method {method!r}: must be one of {', '.join(METHODS)} (--config=FILE.py:METHOD)")
-    return method
 
 
 def knobs(config, prefix="--config"):

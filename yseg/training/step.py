@@ -58,7 +58,7 @@ def make_step(config, network, axis_name=None):
         (loss, (metrics, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         gradients = parallel.mean(gradients, axis_name)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        metrics = {"loss": loss, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.global_norm(gradients)}
+        metrics = {"loss": loss, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.tree.norm(gradients)}
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
 
