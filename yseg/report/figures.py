@@ -25,7 +25,7 @@ CURVES = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, BLACK)
 CLASSES = (ORANGE, SKY, GREEN, YELLOW, VERMILLION, BLUE, PURPLE)  # of class 1, 2, ...; repeated beyond
 TRUTH, PREDICTION = SKY, ORANGE
 CORRECT, MISSED, FALSE_ALARM, WRONG_CLASS = GREEN, SKY, VERMILLION, PURPLE
-KINDS = ("loss", "score", "learning rate", "speed")  # of curves, in the order of their panels
+KINDS = ("loss", "score", "gradient", "learning rate", "speed")  # of curves, in the order of their panels
 FILL = 0.35  # opacity of an overlay inside its outline
 DPI = 150
 SECTION_INCHES = 9.0  # long side of a segmented section
@@ -33,7 +33,7 @@ PATCH_INCHES = 2.4  # side of a patch in the panels
 
 
 def loss_curves(metrics, path):
-    """Draw training curves against the step, one panel for each kind of number (losses, scores, learning rates, speeds).
+    """Draw training curves against the step, one panel for each kind of number (see KINDS).
 
     Args:
       metrics: rows of metrics.jsonl: dicts with "step" and numbers. None, NaN and absent values are passed over.
@@ -158,13 +158,16 @@ def _kind(name):
         return "score"
     if "per_second" in name:
         return "speed"
+    if "gradient" in name:
+        return "gradient"
     return "learning rate" if "learning_rate" in name else "loss"
 
 
 def _draw_curves(axes, curves):
     for index, (name, points) in enumerate(curves.items()):
         axes.plot(*points.T, color=CURVES[index % len(CURVES)], linestyle=("-", "--", ":")[index // len(CURVES) % 3],
-                  marker="o" if len(points) <= 50 else "", markersize=3.5, linewidth=1.5, label=readable(name))
+                  marker="o" if len(points) <= 50 else "", markersize=3.5, label=readable(name),
+                  linewidth=3.5 if name == "loss" else 1.5)  # seen behind a term that makes up the whole of it
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
 
