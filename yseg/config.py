@@ -123,7 +123,7 @@ class Adaptation:
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
 
 
-# What each method adds to the segmentation loss by default.
+# Starting values, not the outcome of a search.
 _ADAPTATION = {
     "ft": {},
     "mmd": {"weight": 1.0},
@@ -134,7 +134,7 @@ _ADAPTATION = {
 
 
 def default_adaptation(method):
-    """The Adaptation of one of the five methods with the weights that suit it; InputError if there is no such method."""
+    """The Adaptation of one of the five methods with its default weights; InputError if there is no such method."""
     if method not in METHODS:
         raise InputError(f"method {method!r}: must be one of {', '.join(METHODS)} (--config=FILE.py:METHOD)")
     return Adaptation(**_ADAPTATION[method])
