@@ -5,7 +5,7 @@ imaging, ISBI 2019; the images are drawn by yseg.data.phantom. A small 2-D U-Net
 to the target without its labels, both at 10 nm; it is scored by the IoU on the last 33 % of the target along x. The figures
 show that the programs work; they say nothing about real tissue.
 
-Needs no data. `launch/demo.sh` does all of it.
+Needs no data. Cost: not measured yet on a quiet machine. `launch/demo.sh` does all of it.
 
     python -m launch.train --config=configs/demo.py:ynet --workdir=runs/demo/ynet
     python -m launch.evaluate --workdir=runs/demo/ynet

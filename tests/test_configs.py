@@ -106,7 +106,7 @@ def test_the_docstring_says_where_it_comes_from_and_how_to_run_it(path):
     text = path.read_text()
     assert "ISBI 2019" in text
     assert f"--config=configs/{path.name}:" in text
-    assert "ost: see README" in text or "minutes" in text
+    assert "Cost: " in text
 
 
 def test_the_data_folder_comes_from_the_environment_unless_it_is_given(monkeypatch):
