@@ -17,7 +17,6 @@ from scipy.interpolate import BSpline
 
 from yseg.config import InputError
 
-NO_LABEL = -1
 DRAWS = ("turns", "mirror_y", "mirror_x", "elastic", "blur", "blur_sigma", "sharpen", "sharpen_amount", "gamma", "contrast",
          "brightness", "noise", "noise_deviation")
 SHARPEN_SIGMA = 1.0  # pixels: EM patches differ in the crispness of membranes, which are a few pixels wide
@@ -36,7 +35,7 @@ def augment(key, image, labels, config):
 
     Returns:
       The image and the labels (None if None was given), shaped as before. Where the deformation reaches beyond the
-      patch, the image repeats its edge and the label is -1.
+      patch, both are mirrored at its edge.
 
     Raises:
       InputError: if patches that are not square are to be rotated.
@@ -137,15 +136,15 @@ def _deform(key, applied, image, labels, config):
 
 
 def _sample_bilinear(image, y, x):
-    """The image [y, x, channel] at the positions `y`, `x` [y, x], which are clamped to it."""
-    sample = functools.partial(map_coordinates, coordinates=(y, x), order=1, mode="nearest")
+    """The image [y, x, channel], mirrored beyond its edges, at the positions `y`, `x` [y, x]."""
+    sample = functools.partial(map_coordinates, coordinates=(y, x), order=1, mode="mirror")
     return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
 
 
 def _sample_nearest(labels, y, x):
-    """The labels [y, x] at the nearest pixels to `y`, `x` [y, x]; NO_LABEL beyond the patch."""
+    """The labels [y, x], mirrored beyond their edges, at the nearest pixels to `y`, `x` [y, x]."""
     values = labels.astype(jnp.float32)  # class indices are exact in float32, and it is the type of the positions
-    return map_coordinates(values, (y, x), order=0, mode="constant", cval=NO_LABEL).astype(labels.dtype)
+    return map_coordinates(values, (y, x), order=0, mode="mirror").astype(labels.dtype)
 
 
 def _gaussian(image, sigma):
