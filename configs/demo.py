@@ -13,9 +13,18 @@ Needs no data. Cost: not measured yet on a quiet machine. `launch/demo.sh` does 
 Methods: ft, mmd, coral, dann, ynet.
 """
 
-from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, default_adaptation
+from yseg.config import (
+    Domain,
+    Experiment,
+    Model,
+    Optimizer,
+    Record,
+    Sampling,
+    default_adaptation,
+    default_batch_statistics,
+)
 
-VOLUME = "phantom://{domain}/{content}?shape=24,384,384&seed=0"  # sections, rows and columns
+VOLUME = "phantom://{domain}/{content}?shape=24,512,512&seed=0"  # sections, rows and columns
 
 
 def get_config(method="ynet"):
@@ -27,10 +36,9 @@ def get_config(method="ynet"):
         method=method,
         source=Domain(**source, foreground=">0", split_axis="x", validation_fraction=0.2),
         target=Domain(**target, foreground=">0", split_axis="x", test_fraction=0.33),
-        sampling=Sampling(working_pixel_size_nm=10.0, patch_size=64, batch_size=4),
-        model=Model(levels=3, features=8),
+        sampling=Sampling(working_pixel_size_nm=10.0, patch_size=96, batch_size=4),
+        model=Model(levels=3, features=12, batch_statistics=default_batch_statistics(method)),
         adaptation=default_adaptation(method),
-        optimizer=Optimizer(steps=400, learning_rate=1e-2, warmup_steps=20),  # few steps need a high rate
-        record=Record(log_every=10, validate_every=0, checkpoint_every=100),
-        inference=Inference(tile_size=256),
+        optimizer=Optimizer(steps=500, learning_rate=2e-3),  # few steps want a high rate
+        record=Record(log_every=10, validate_every=0, checkpoint_every=250),
     )

@@ -32,6 +32,7 @@ from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import TrainingDiverged, fit
 from yseg.training.recorder import Recorder, read_metrics
 from yseg.training.state import create_state, inference_variables
+from yseg.training.statistics import make_estimate
 from yseg.training.step import make_step
 
 SHAPE = "4,64,64"
@@ -142,14 +143,15 @@ def test_a_run_interrupted_again_and_again_ends_as_one_that_was_not(tmp_path):
                       for name, labels in (("source", True), ("target", False)))
     reader = make_reader(source, target, config)
     step = parallel.map_step(make_step(config, build_network(config.model, config.method, parallel.AXIS), parallel.AXIS))
+    estimate = make_estimate(config, target, reader)
 
     def run(folder, at):
         with Checkpoints(folder / "checkpoints", keep=2) as checkpoints:
             state = parallel.on_host(create_state(config, jax.random.key(0)))
             state = checkpoints.restore(state) or state
             with Recorder(folder, int(state.step)) as recorder:
-                fit(state, step, Interrupting(reader, at), jax.random.key(1), config, recorder, checkpoints,
-                    lambda state, last: {}, lambda state: None, quiet=True)
+                fit(state, step, Interrupting(reader, at), jax.random.key(1), config, estimate, lambda state, last: {},
+                    lambda state: None, recorder, checkpoints, quiet=True)
         with Checkpoints(folder / "checkpoints") as checkpoints:
             return [leaf.tobytes() for leaf in jax.tree.leaves(checkpoints.restore(state))]
 
@@ -175,7 +177,7 @@ yseg.train(from_json(open(sys.argv[1]).read()), sys.argv[2], quiet=True)
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
     config = tiny(optimizer=Optimizer(steps=90, warmup_steps=2),
-                  record=Record(log_every=1, validate_every=0, checkpoint_every=3, images=0))
+                  record=Record(log_every=1, validate_every=0, checkpoint_every=5, images=0))
     (tmp_path / "given.json").write_text(to_json(config))
     workdir, chance = tmp_path / "killed", random.Random()
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
@@ -193,6 +195,12 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
     yseg.train(config, tmp_path / "whole", quiet=True)
     assert state_bytes(workdir) == state_bytes(tmp_path / "whole")
     assert steps_of(workdir) == list(range(1, 91))
+
+
+def test_a_finished_run_that_is_started_again_is_left_as_it_is(trained):
+    before = files(trained)
+    yseg.train(read_config(trained), trained, quiet=True)
+    assert files(trained) == before
 
 
 def test_lines_beyond_the_checkpoint_and_torn_lines_are_dropped_when_a_run_goes_on(tmp_path):
@@ -215,7 +223,9 @@ def test_a_diverged_loss_names_the_step_and_keeps_the_last_good_checkpoint(tmp_p
     assert f"at step {good + 1}; the last good checkpoint is step {good} in {folder};" in str(raised.value)
     assert "--config.optimizer.learning_rate" in str(raised.value)
     assert max(map(int, os.listdir(folder))) == good
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(load_state(tmp_path / "run", read_config(tmp_path / "run"))))
+    # Under such parameters the target's activations, and with them their statistics, may be beyond float32.
+    state = load_state(tmp_path / "run", read_config(tmp_path / "run")).replace(target_stats=None)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
 
 # --- What the user has to change ---
@@ -285,6 +295,7 @@ def test_a_folder_without_a_run_or_without_a_checkpoint_is_refused(trained, tmp_
     ({"region": "0:9,:,:"}, "--region=0:9"),
     ({"threshold": 1.5}, "--threshold=1.5"),
     ({"domain": "both"}, "source, target"),
+    ({"batch_statistics": "both"}, "--batch_statistics=both: must be one of source, target, mixed"),
 ])
 def test_what_is_wrong_with_an_evaluation_is_named(trained, given, named):
     with pytest.raises(yseg.InputError, match=named):
@@ -321,6 +332,14 @@ def test_an_evaluation_scores_the_test_box_of_the_target(trained):
     assert results["accuracy"] == (tp + tn) / truth.size
     assert len(results["per_section_iou"]) == 4
     assert (trained / "report" / "evaluation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_other_batch_statistics_are_scored_beside_the_configs_own(trained):
+    usual = yseg.evaluate(trained, quiet=True)
+    other = yseg.evaluate(trained, batch_statistics="source", quiet=True)
+    assert (usual["batch_statistics"], other["batch_statistics"]) == ("target", "source")
+    assert json.loads((trained / "results.json").read_text()) == usual
+    assert json.loads((trained / "results_source_statistics.json").read_text()) == other
 
 
 def test_a_volume_of_its_own_is_scored_like_the_configs(trained, tmp_path):

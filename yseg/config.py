@@ -87,10 +87,11 @@ class Model:
     residual: bool = knob(False, "add a block's input to its output")
     compute_dtype: str = knob("float32", "type of activations; parameters, statistics and losses stay float32",
                               choices=("float32", "bfloat16"))
-    batch_pass: str = knob("apart", "source and target go through batch normalisation apart or jointly",
+    batch_pass: str = knob("apart", "source and target go through batch normalisation apart or jointly in training",
                            choices=("apart", "joint"))
-    batch_statistics: str = knob("mixed", "whose running statistics inference uses (batch normalisation only); a method that"
-                                 " never sees the target has the source's", choices=("source", "target", "mixed"))
+    batch_statistics: str = knob("target", "whose statistics batch normalisation uses on the target: source = those of the"
+                                 " training, target = estimated on target images (AdaBN), mixed = half of each",
+                                 choices=("source", "target", "mixed"))
 
 
 @dataclasses.dataclass
@@ -138,6 +139,11 @@ def default_adaptation(method):
     if method not in METHODS:
         raise InputError(f"method {method!r}: must be one of {', '.join(METHODS)} (--config=FILE.py:METHOD)")
     return Adaptation(**_ADAPTATION[method])
+
+
+def default_batch_statistics(method):
+    """Whose batch statistics a method uses on the target: those of the training for `ft`, which is source-only, else its own."""
+    return "source" if method == "ft" else "target"
 
 
 @dataclasses.dataclass
@@ -255,9 +261,6 @@ def check(config):
         raise InputError(f"--config.model.sections={model.sections}: must be odd")
     if model.normalization == "group" and model.features % model.groups:
         raise InputError(f"--config.model.groups={model.groups}: must divide --config.model.features={model.features}")
-    if model.batch_pass == "joint" and model.batch_statistics == "target":
-        raise InputError("--config.model.batch_statistics='target': with --config.model.batch_pass='joint' there is one set of"
-                         " statistics; choose source or mixed")
     if config.loss.class_weights and len(config.loss.class_weights) != model.classes:
         raise InputError(f"--config.loss.class_weights={tuple(config.loss.class_weights)}: must have"
                          f" --config.model.classes={model.classes} entries")

@@ -37,9 +37,10 @@ from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import fit
 from yseg.training.recorder import Recorder, read_metrics, write_whole
 from yseg.training.state import create_state, inference_variables
+from yseg.training.statistics import make_estimate
 from yseg.training.step import make_step
 
-CONFIG, RESULTS, CHECKPOINTS, REPORT = "config.json", "results.json", "checkpoints", "report"
+CONFIG, CHECKPOINTS, REPORT = "config.json", "checkpoints", "report"
 # Branches of the seed's key; 0 and 1 are the readers', one for each domain.
 INITIALIZATION, TRAINING = 2, 3
 VALIDATION_SECTIONS = 8  # of a validation during training; the last one takes all
@@ -72,12 +73,14 @@ def train(config, workdir, quiet=False):
     source = open_domain(config.source, working, "--config.source", with_labels=True)
     target = open_domain(config.target, working, "--config.target", with_labels=False)
     source_region, target_region = (training_region(volume, config) for volume in (source, target))
-    reader = make_reader(source_region, target_region if uses_target(config.method) else None, config)
+    sees_target = uses_target(config.method)
+    reader = make_reader(source_region, target_region if sees_target else None, config)
     _create_workdir(config, workdir)
 
     quiet = quiet or not parallel.is_main()
     key = jax.random.key(config.seed)
     step = parallel.map_step(make_step(config, network, parallel.AXIS))
+    estimate = make_estimate(config, target_region, reader if sees_target else None)
     predictors = make_predictors(config)
 
     def validate(state, last):
@@ -102,8 +105,10 @@ def train(config, workdir, quiet=False):
     with Checkpoints(workdir / CHECKPOINTS, config.record.keep_checkpoints) as checkpoints:
         state = parallel.on_host(create_state(config, jax.random.fold_in(key, INITIALIZATION)))
         state = checkpoints.restore(state) or state
-        with Recorder(workdir, int(state.step), parallel.is_main()) as recorder:
-            fit(state, step, reader, jax.random.fold_in(key, TRAINING), config, recorder, checkpoints, validate, draw, quiet)
+        if int(state.step) < config.optimizer.steps:
+            with Recorder(workdir, int(state.step), parallel.is_main()) as recorder:
+                fit(state, step, reader, jax.random.fold_in(key, TRAINING), config, estimate, validate, draw, recorder,
+                    checkpoints, quiet)
     rows = read_metrics(workdir)
     if parallel.is_main():
         loss_curves(rows, workdir / REPORT / "loss_curves.png")
@@ -223,7 +228,7 @@ def _check_threshold(threshold, config):
 
 
 def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=None, region=None, threshold=None, domain="target",
-             quiet=False):
+             batch_statistics=None, quiet=False):
     """Score the last checkpoint of a run against labels, at the volume's own voxels.
 
     Args:
@@ -235,12 +240,14 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume, or the test box of the config's own.
       threshold: of the foreground probability; None = the config's.
       domain: without an image: "target", or "source" for the validation box of the source.
+      batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for the source.
       quiet: show no progress.
 
     Returns:
-      dict, also written as results.json (results_source.json for the source): iou, precision, recall, f1, accuracy,
-      per_section_iou and the others of `yseg.metrics.scores`, None where undefined; threshold, image, labels, region, step and
-      wall_time in seconds.
+      dict, also written as results.json (results_source.json for the source, results_source_statistics.json and the like for
+      other statistics than the config's): iou, precision, recall, f1, accuracy, per_section_iou and the others of
+      `yseg.metrics.scores`, None where undefined; threshold, batch_statistics, image, labels, region, step and wall_time in
+      seconds.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
@@ -257,21 +264,27 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
             raise InputError(f"--config.{domain}.{knob}={getattr(known, knob)}: the run keeps nothing to score; give --region")
     state = load_state(workdir, config)
     own_source = not image and domain == "source"
-    blocks = _predict(config, state, "source" if own_source else config.model.batch_statistics, volume, box)
+    usual = "source" if own_source else config.model.batch_statistics
+    chosen = batch_statistics or usual
+    if chosen not in ("source", "target", "mixed"):
+        raise InputError(f"--batch_statistics={chosen}: must be one of source, target, mixed")
+    blocks = _predict(config, state, chosen, volume, box)
     shown, picture = _picture(box)
     blocks = _copying(_with_progress(blocks, box, "Evaluating", quiet), shown, picture, threshold)
     counts = score(blocks, volume.labels, volume.rule, box, (threshold,), config.model.classes)
     results = {
         "experiment": config.name, "method": config.method, "seed": config.seed, "step": int(state.step),
-        "image": known.image, "labels": known.labels, "foreground": known.foreground, "pixel_size_nm": volume.pixel_size_nm,
-        "region": _region_text(box), **scores(counts), "wall_time": time.perf_counter() - began,
+        "batch_statistics": chosen, "image": known.image, "labels": known.labels, "foreground": known.foreground,
+        "pixel_size_nm": volume.pixel_size_nm, "region": _region_text(box), **scores(counts),
+        "wall_time": time.perf_counter() - began,
     }
-    name, figure = (f"results_{domain}.json", f"evaluation_{domain}.png") if own_source else (RESULTS, "evaluation.png")
-    write_whole(workdir / name, json.dumps(results, indent=2, allow_nan=False) + "\n")
+    suffix = ("_source" if own_source else "") + ("" if chosen == usual else f"_{chosen}_statistics")
+    write_whole(workdir / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     truth = apply_rule(volume.labels[shown.slices].read().result(), volume.rule)[0]
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
     title = f"{config.name}: {_name(known.image)}, section {shown.start[0]}; IoU of the region {iou}"
-    overlay(volume.image[shown.slices].read().result()[0], picture, workdir / REPORT / figure, title, volume.pixel_size_nm, truth)
+    overlay(volume.image[shown.slices].read().result()[0], picture, workdir / REPORT / f"evaluation{suffix}.png", title,
+            volume.pixel_size_nm, truth)
     return results
 
 

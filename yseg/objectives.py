@@ -2,7 +2,7 @@
 
 Each is `method(variables, batch, key, progress, context) -> (loss, (metrics, batch_stats))`:
 
-  variables    {"params": {"network": ..., "classifiers": ...}, "batch_stats": {"source": ..., "target": ...}}
+  variables    {"params": {"network": ..., "classifiers": ...}, "batch_stats": running statistics of the network}
   batch        a `Batch`, augmented and normalised
   key          random key of the step; a sample's draws depend on it and on the sample's global index alone
   progress     share of the training that is done, in [0, 1]
@@ -10,8 +10,8 @@ Each is `method(variables, batch, key, progress, context) -> (loss, (metrics, ba
 
 The loss and the metrics are those of the global batch, the same on every device (see `yseg.parallel`).
 
-Batch normalisation keeps running statistics of each domain: `batch_stats["source"]` of the whole network, and
-`batch_stats["target"]` of the parts that target images pass through in the method.
+The running statistics of batch normalisation are those of the source, or of both domains where they pass jointly. A target
+that passes apart is normalised by the statistics of its batch and leaves the running ones alone.
 """
 
 from typing import Any, NamedTuple
@@ -54,28 +54,25 @@ def sample_keys(key, purpose, index):
 SOURCE_DROPOUT, TARGET_DROPOUT, SOURCE_PIXELS, TARGET_PIXELS = range(4)  # the pixels of level i: these + 2 i
 
 
-def _apply(context, variables, statistics, domain, method, inputs, keys):
-    """One part of the network in training mode on one domain: (outputs, statistics with that domain's updated)."""
-    known = {**statistics["source"], **statistics.get(domain, {})}
+def _apply(context, variables, statistics, method, inputs, keys):
+    """One part of the network in training mode: (outputs, updated running statistics)."""
     outputs, updated = context.network.apply(
-        {"params": variables["params"]["network"], "batch_stats": known}, inputs, True, keys, method=method,
+        {"params": variables["params"]["network"], "batch_stats": statistics}, inputs, True, keys, method=method,
         mutable=["batch_stats"])
-    updated = updated.get("batch_stats", {})
-    kept = {part: updated[part] for part in statistics.get(domain, {})}
-    return outputs, {**statistics, domain: kept}
+    return outputs, updated.get("batch_stats", statistics)
 
 
 def _both(context, variables, statistics, method, source, target, keys):
-    """One part of the network on both domains, apart or jointly: (source outputs, target outputs, statistics)."""
+    """One part of the network on both domains, apart or jointly: (source outputs, target outputs, updated statistics)."""
     source_keys, target_keys = keys
     if context.config.model.batch_pass == "apart":
-        source_outputs, statistics = _apply(context, variables, statistics, "source", method, source, source_keys)
-        target_outputs, statistics = _apply(context, variables, statistics, "target", method, target, target_keys)
-        return source_outputs, target_outputs, statistics
+        source_outputs, updated = _apply(context, variables, statistics, method, source, source_keys)
+        target_outputs, _ = _apply(context, variables, statistics, method, target, target_keys)
+        return source_outputs, target_outputs, updated
     joint = jax.tree.map(lambda s, t: jnp.concatenate([s, t]), source, target)
-    outputs, statistics = _apply(context, variables, statistics, "source", method, joint, jnp.concatenate(keys))
+    outputs, updated = _apply(context, variables, statistics, method, joint, jnp.concatenate(keys))
     count = keys[0].shape[0]
-    return jax.tree.map(lambda x: x[:count], outputs), jax.tree.map(lambda x: x[count:], outputs), statistics
+    return jax.tree.map(lambda x: x[:count], outputs), jax.tree.map(lambda x: x[count:], outputs), updated
 
 
 def _keys(key, batch):
@@ -84,7 +81,7 @@ def _keys(key, batch):
 
 def _segmentation(context, variables, statistics, activations, labels, keys):
     """Decode the source's activations and score them: (segmentation loss, statistics)."""
-    logits, statistics = _apply(context, variables, statistics, "source", "decode", activations, keys)
+    logits, statistics = _apply(context, variables, statistics, "decode", activations, keys)
     loss = losses.segmentation_loss(context.config.loss)(logits, labels, context.axis_name)
     return loss, statistics
 
@@ -93,7 +90,7 @@ def source_only(variables, batch, key, progress, context):
     """`ft`: the segmentation loss of the source alone; the target waits for fine-tuning."""
     del progress
     keys = sample_keys(key, SOURCE_DROPOUT, batch.index)
-    activations, statistics = _apply(context, variables, variables["batch_stats"], "source", "encode", batch.source, keys)
+    activations, statistics = _apply(context, variables, variables["batch_stats"], "encode", batch.source, keys)
     loss, statistics = _segmentation(context, variables, statistics, activations, batch.labels, keys)
     return loss, ({"segmentation": loss}, statistics)
 

@@ -124,19 +124,19 @@ class TestCreateState:
         inputs = {name: tree["Dense_0"]["kernel"].shape[0] for name, tree in classifiers.items()}
         assert inputs == {"level_0": 4, "level_1": 8, "level_2": 16}
 
-    @pytest.mark.parametrize(("method", "batch_pass", "parts"), [
-        ("ft", "apart", None), ("mmd", "apart", {"encoder"}), ("mmd", "joint", None),
-        ("ynet", "apart", {"encoder", "reconstruction"})])
-    def test_target_has_statistics_of_what_it_passes_through(self, method, batch_pass, parts):
-        stats = shapes_of(experiment(method, batch_pass=batch_pass)).batch_stats
-        assert ("target" in stats) == (parts is not None)
-        assert set(stats.get("target", ())) == (parts or set())
-        assert {"encoder", "decoder"} <= set(stats["source"])
+    @pytest.mark.parametrize("method", METHODS)
+    def test_target_statistics_are_those_of_the_segmentation_network(self, method):
+        state = shapes_of(experiment(method))
+        assert set(state.target_stats) == {"encoder", "decoder"}
+        assert state.target_stats == {part: state.batch_stats[part] for part in state.target_stats}
+        without = shapes_of(experiment(method, normalization="instance"))
+        assert jax.tree.leaves((without.batch_stats, without.target_stats)) == []
 
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
     def test_all_but_the_step_is_float32(self, dtype):
         state = shapes_of(experiment("ynet", compute_dtype=dtype))
-        assert {leaf.dtype for leaf in jax.tree.leaves((state.params, state.batch_stats))} == {jnp.dtype("float32")}
+        leaves = jax.tree.leaves((state.params, state.batch_stats, state.target_stats))
+        assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
 
 
 class TestInferenceVariables:
@@ -147,10 +147,10 @@ class TestInferenceVariables:
         def layer():
             return {"BatchNorm_0": {"mean": random.normal(size=3), "var": random.uniform(0.5, 2, size=3)}}
 
-        stats = {"source": {"encoder": {"a": layer(), "b": layer()}, "decoder": layer(), "reconstruction": layer()},
-                 "target": {"encoder": {"a": layer(), "b": layer()}, "reconstruction": layer()}}
+        running = {"encoder": {"a": layer(), "b": layer()}, "decoder": layer(), "reconstruction": layer()}
+        target = {"encoder": {"a": layer(), "b": layer()}, "decoder": layer()}
         params = {"network": {"encoder": {"w": 1}, "decoder": {"w": 2}, "reconstruction": {"w": 3}}, "classifiers": {"w": 4}}
-        return TrainState(0, params, stats, None)
+        return TrainState(0, params, running, target, None)
 
     @pytest.mark.parametrize("statistics", ["source", "target", "mixed"])
     def test_only_the_segmentation_network_is_left(self, state, statistics):
@@ -159,10 +159,9 @@ class TestInferenceVariables:
         assert set(variables["batch_stats"]) == {"encoder", "decoder"}
 
     def test_source_and_target_are_the_domains_own(self, state):
-        assert inference_variables(state, "source")["batch_stats"]["encoder"] is state.batch_stats["source"]["encoder"]
-        assert inference_variables(state, "target")["batch_stats"]["encoder"] is state.batch_stats["target"]["encoder"]
-        for statistics in ("source", "target", "mixed"):  # the target never passes through the decoder
-            assert inference_variables(state, statistics)["batch_stats"]["decoder"] == state.batch_stats["source"]["decoder"]
+        running = {part: state.batch_stats[part] for part in ("encoder", "decoder")}
+        assert inference_variables(state, "source")["batch_stats"] == running
+        assert inference_variables(state, "target")["batch_stats"] == state.target_stats
 
     def test_mixed_has_the_moments_of_half_of_each(self, state):
         mixed = inference_variables(state, "mixed")["batch_stats"]["encoder"]
@@ -172,15 +171,9 @@ class TestInferenceVariables:
             normal = (normal - normal.mean()) / normal.std()
             both = np.concatenate([
                 stats["mean"] + np.sqrt(stats["var"]) * normal
-                for stats in (state.batch_stats[domain]["encoder"][layer]["BatchNorm_0"] for domain in ("source", "target"))])
+                for stats in (domain["encoder"][layer]["BatchNorm_0"] for domain in (state.batch_stats, state.target_stats))])
             np.testing.assert_allclose(mixed[layer]["BatchNorm_0"]["mean"], both.mean(0), rtol=1e-6, atol=1e-9)
             np.testing.assert_allclose(mixed[layer]["BatchNorm_0"]["var"], both.var(0), rtol=1e-6)
-
-    @pytest.mark.parametrize("statistics", ["source", "target", "mixed"])
-    def test_without_target_statistics_it_is_the_source(self, state, statistics):
-        state = state.replace(batch_stats={"source": state.batch_stats["source"]})
-        expected = {part: state.batch_stats["source"][part] for part in ("encoder", "decoder")}
-        assert inference_variables(state, statistics)["batch_stats"] == expected
 
     @pytest.mark.parametrize("normalization", ["batch", "instance"])
     def test_they_are_the_variables_of_the_plain_network(self, normalization):

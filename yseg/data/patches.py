@@ -75,16 +75,21 @@ def _domain_keys(seed):
     return jax.random.split(jax.random.key(seed), 2)
 
 
+def _given(source, target):
+    return {name: region for name, region in (("source", source), ("target", target)) if region}
+
+
 class ResidentReader:
-    """Keeps source and target (None = no target) on the devices; `batch(step)` cuts the patches there."""
+    """Keeps source and target (None = without) on the devices; `batch(step)` cuts the patches there."""
 
     def __init__(self, source, target, config):
-        self._regions = {"source": source} | ({"target": target} if target else {})
+        self._regions = _given(source, target)
         volumes = {}
         for name, region in self._regions.items():
             volumes[name] = region.grid.image(region.image, region.box)
             volumes[f"{name}_statistics"] = np.array(region.statistics, np.float32)
-        volumes["labels"] = source.grid.labels(source.labels, source.rule, source.box)
+            if name == "source":
+                volumes["labels"] = region.grid.labels(region.labels, region.rule, region.box)
         self._volumes = parallel.replicate(volumes)
         self._index = parallel.share(config.sampling.batch_size)
         self._cut = parallel.map_shares(functools.partial(_cut_batch, seed=config.seed, patch_size=config.sampling.patch_size,
@@ -109,10 +114,10 @@ def _cut_batch(volumes, index, step, *, seed, patch_size, sections):
 
 
 class StreamingReader:
-    """Reads each patch of source and target (None = no target) from its volume, `READ_AHEAD` steps ahead of `batch(step)`."""
+    """Reads each patch of source and target (None = without) from its volume, `READ_AHEAD` steps ahead of `batch(step)`."""
 
     def __init__(self, source, target, config):
-        self._regions = {"source": source} | ({"target": target} if target else {})
+        self._regions = _given(source, target)
         self._index = parallel.share(config.sampling.batch_size)
         self._keys = dict(zip(("source", "target"), _domain_keys(config.seed), strict=True))
         self._patch_size, self._sections = config.sampling.patch_size, config.model.sections
@@ -153,7 +158,8 @@ class StreamingReader:
             raw[name] = self._by_device(patches)
             statistics = np.array(self._regions[name].statistics, np.float32)
             raw[f"{name}_statistics"] = np.tile(statistics, (len(self._index), 1))
-        raw["labels"] = self._by_device([request.result()[0] for request in requests["labels"]])
+        if "labels" in requests:
+            raw["labels"] = self._by_device([request.result()[0] for request in requests["labels"]])
         return raw
 
     def _by_device(self, patches):
@@ -161,7 +167,10 @@ class StreamingReader:
 
 
 def make_reader(source, target, config):
-    """The reader that `config.sampling` asks for; `auto` is resident if both working volumes fit into its limit."""
+    """The reader of source and target (None = without) that `config.sampling` asks for.
+
+    `auto` is resident if the working volumes fit into its limit.
+    """
     kind = config.sampling.reader
     if kind == "auto":
         size = sum(np.prod(region.box.shape) * (region.image.dtype.numpy_dtype.itemsize + (region.labels is not None))

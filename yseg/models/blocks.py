@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+MOMENTUM = 0.98  # of the running statistics of batch normalisation: they remember some 50 steps
 ACTIVATIONS = {"relu": nn.relu, "leaky_relu": nn.leaky_relu, "elu": nn.elu, "gelu": nn.gelu, "silu": nn.silu}
 
 
@@ -24,7 +25,7 @@ class Normalization(nn.Module):
     @nn.compact
     def __call__(self, x, train):
         if self.kind == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=0.98, dtype=self.dtype,
+            return nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, dtype=self.dtype,
                                 axis_name=self.axis_name if train else None)(x)
         if self.kind == "instance":
             return nn.GroupNorm(num_groups=None, group_size=1, dtype=self.dtype)(x)

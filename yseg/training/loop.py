@@ -15,7 +15,7 @@ class TrainingDiverged(RuntimeError):  # noqa: N818
     """The loss or the gradient became infinite or not a number."""
 
 
-def fit(state, step, reader, key, config, recorder, checkpoints, validate, draw, quiet=False):
+def fit(state, step, reader, key, config, estimate, validate, draw, recorder, checkpoints, quiet=False):
     """Train from `state` to the last step of the config.
 
     Metrics stay on the devices until a line of them is due: every `log_every` steps, and before every validation and every
@@ -28,10 +28,11 @@ def fit(state, step, reader, key, config, recorder, checkpoints, validate, draw,
       reader: `batch(step)` are the raw patches of a step.
       key: random key of the run.
       config: `yseg.config.Experiment`.
-      recorder: `yseg.training.recorder.Recorder`.
-      checkpoints: `yseg.training.checkpoint.Checkpoints`.
+      estimate: `estimate(state) -> state` with the target's statistics renewed, called before a validation or a checkpoint.
       validate: `validate(state, last)` -> dict of numbers for the line of metrics; `last` after the last step.
       draw: `draw(state)`, called when a validation has been recorded.
+      recorder: `yseg.training.recorder.Recorder`.
+      checkpoints: `yseg.training.checkpoint.Checkpoints`.
       quiet: show no progress.
 
     Returns:
@@ -59,6 +60,8 @@ def fit(state, step, reader, key, config, recorder, checkpoints, validate, draw,
             numbers = _summary(rows)
             numbers["images_per_second"] = images_per_step * (done - timed_from) / seconds if done > timed_from else None
             bar.update(done, loss=numbers["loss"], images_per_second=numbers["images_per_second"])
+            if validates or saves:
+                state = estimate(state)
             if validates:
                 numbers |= validate(state, done == steps)
             recorder.write({"step": done, **numbers})

@@ -9,19 +9,20 @@ import optax
 
 from yseg.config import level_weights
 from yseg.models import DomainClassifier, build_network
-from yseg.objectives import uses_target
 
 
 @flax.struct.dataclass
 class TrainState:
-    """step: int32 scalar, the steps done; params: {"network", "classifiers"}; batch_stats: {"source", "target"}.
+    """step: int32 scalar, the steps done; params: {"network", "classifiers"} and batch_stats: see `yseg.objectives`.
 
-    For the latter two see `yseg.objectives`.
+    target_stats: the target's statistics of the segmentation network, as of the last estimate, see `yseg.training.statistics`.
+    Both statistics are empty without batch normalisation.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
+    target_stats: Any
     opt_state: Any
 
 
@@ -59,11 +60,8 @@ def create_state(config, key):
     images = jnp.zeros((1, side, side, config.model.sections), jnp.float32)
     whole = "everything" if config.method == "ynet" else None
     variables = jax.jit(lambda key: network.init(key, images, method=whole))(network_key)
-    statistics = variables.get("batch_stats", {})
-    batch_stats = {"source": statistics}
-    if uses_target(config.method) and config.model.batch_pass == "apart":
-        # The target does not pass through the segmentation decoder in training.
-        batch_stats["target"] = jax.tree.map(jnp.copy, {part: values for part, values in statistics.items() if part != "decoder"})
+    batch_stats = variables.get("batch_stats", {})
+    target_stats = jax.tree.map(jnp.copy, segmentation_part(batch_stats))
     params = {"network": variables["params"]}
     if config.method == "dann":
         classifier = DomainClassifier(config.adaptation.hidden)
@@ -72,7 +70,12 @@ def create_state(config, key):
                                               jnp.zeros((1, config.model.features * 2**level), jnp.float32))["params"]
             for level in range(len(level_weights(config)))}
     optimizer, _ = make_optimizer(config.optimizer)
-    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, target_stats, optimizer.init(params))
+
+
+def segmentation_part(tree):
+    """What belongs to the segmentation network in the parameters or statistics of any method's network."""
+    return {part: tree[part] for part in ("encoder", "decoder") if part in tree}
 
 
 def inference_variables(state, statistics):
@@ -80,19 +83,12 @@ def inference_variables(state, statistics):
 
     Args:
       state: TrainState.
-      statistics: whose running statistics batch normalisation uses: "source", "target" or "mixed". Where the state has none of
-        the target, because the method never saw it or both domains passed jointly, it is the source's. Mixed are the mean and
-        variance of a half-and-half mixture of both domains.
+      statistics: what batch normalisation uses: "source" = the running statistics of the training, "target" = the estimate of the
+        target's, "mixed" = mean and variance of a half-and-half mixture of the two.
     """
-    source, target = state.batch_stats["source"], state.batch_stats.get("target", {})
-    chosen = {**source, **target}
-    if statistics == "source":
-        chosen = source
-    elif statistics == "mixed":
-        chosen = {**source, **{part: _mix(source[part], target[part]) for part in target}}
-    parts = {"params": state.params["network"], "batch_stats": chosen}
-    return {collection: {part: tree[part] for part in ("encoder", "decoder") if part in tree}
-            for collection, tree in parts.items()}
+    source = segmentation_part(state.batch_stats)
+    chosen = {"source": lambda: source, "target": lambda: state.target_stats, "mixed": lambda: _mix(source, state.target_stats)}
+    return {"params": segmentation_part(state.params["network"]), "batch_stats": chosen[statistics]()}
 
 
 def _mix(source, target):

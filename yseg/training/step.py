@@ -60,6 +60,6 @@ def make_step(config, network, axis_name=None):
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics = {"loss": loss, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.tree.norm(gradients)}
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), metrics
+        return TrainState(state.step + 1, params, batch_stats, state.target_stats, opt_state), metrics
 
     return step

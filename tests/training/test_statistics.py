@@ -1,0 +1,95 @@
+"""The target's statistics in batch normalisation."""
+
+import jax
+import numpy as np
+import pytest
+import tensorstore as ts
+
+from yseg import parallel
+from yseg.config import Experiment
+from yseg.data.grid import Grid
+from yseg.data.patches import Region, make_reader
+from yseg.models import build_network
+from yseg.models.blocks import MOMENTUM
+from yseg.training.state import create_state
+from yseg.training.statistics import BATCHES, make_estimate
+
+MEAN, DEVIATION = 100.0, 20.0
+
+
+def experiment(method="ft", **model):
+    config = Experiment(method=method)
+    config.model.levels, config.model.features, config.model.dropout = 1, 2, 0.3
+    config.sampling.patch_size, config.sampling.batch_size = 8, 2
+    for name, value in model.items():
+        setattr(config.model, name, value)
+    return config
+
+
+@pytest.fixture(scope="module")
+def target():
+    voxels = np.random.default_rng(0).integers(0, 256, (3, 24, 32), np.uint8)
+    grid = Grid(voxels.shape, 10.0, 10.0)
+    return Region(ts.array(voxels), None, grid, grid.box, None, (MEAN, DEVIATION))
+
+
+@pytest.fixture(scope="module")
+def estimated(target):
+    """A state and the same with the target's statistics."""
+    config = experiment()
+    state = parallel.replicate(create_state(config, jax.random.key(0)))
+    return state, make_estimate(config, target)(state)
+
+
+def test_they_are_what_each_layer_meets_in_target_patches(target, estimated):
+    """The first layer sees the patches through one convolution: its moments follow from the patches, in float64."""
+    _, after = estimated
+    reader, kernel = make_reader(None, target, experiment()), after.params["network"]["encoder"]["level_0"]["Conv_0"]["kernel"]
+    means, variances = [], []
+    for number in range(BATCHES):
+        images = (np.concatenate(np.asarray(reader.batch(number)["target"])) - MEAN) / DEVIATION
+        seen = jax.lax.conv_general_dilated(images.astype(np.float32), kernel, (1, 1), "SAME",
+                                            dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        seen = np.asarray(seen, np.float64)
+        means.append(seen.mean((0, 1, 2)))
+        variances.append(seen.var((0, 1, 2)))
+    weights = MOMENTUM ** np.arange(BATCHES)[::-1]  # a running mean: later batches count a little more
+    found = after.target_stats["encoder"]["level_0"]["Normalization_0"]["BatchNorm_0"]
+    np.testing.assert_allclose(found["mean"], np.average(means, axis=0, weights=weights), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["var"], np.average(variances, axis=0, weights=weights), rtol=1e-4)
+
+
+def test_all_layers_are_estimated_and_nothing_else_changes(estimated):
+    before, after = estimated
+    jax.tree.map(np.testing.assert_array_equal, before.replace(target_stats=None), after.replace(target_stats=None))
+    assert jax.tree.structure(after.target_stats) == jax.tree.structure(before.target_stats)
+    changed = [np.abs(np.asarray(a) - np.asarray(b)).min()
+               for a, b in zip(*map(jax.tree.leaves, (before.target_stats, after.target_stats)), strict=True)]
+    assert min(changed) > 0
+
+
+def test_the_network_normalised_by_them_sees_a_mean_of_0_and_a_variance_of_1(target, estimated):
+    """With scale 1 and offset 0, as initialised, activations before the rectifier are standardised in every layer."""
+    _, after = estimated
+    network = build_network(experiment().model, "ft")
+    variables = {"params": after.params["network"], "batch_stats": after.target_stats}
+    reader = make_reader(None, target, experiment())
+    patches = np.concatenate([np.asarray(reader.batch(number)["target"])[0] for number in range(BATCHES)])
+    images = (patches.astype(np.float32) - MEAN) / DEVIATION
+    _, seen = network.apply(variables, images, capture_intermediates=lambda module, _: type(module).__name__ == "BatchNorm")
+    for leaf in jax.tree.leaves(seen):
+        np.testing.assert_allclose(np.mean(leaf, (0, 1, 2)), 0, atol=0.1)
+        np.testing.assert_allclose(np.var(leaf, (0, 1, 2)), 1, atol=0.2)
+
+
+def test_they_do_not_depend_on_what_was_estimated_before(target, estimated):
+    before, after = estimated
+    again = make_estimate(experiment(), target)(after.replace(step=before.step + 7))
+    jax.tree.map(np.testing.assert_array_equal, after.target_stats, again.target_stats)
+
+
+@pytest.mark.parametrize("normalization", ["instance", "none"])
+def test_without_batch_normalisation_the_state_stays(target, normalization):
+    config = experiment(normalization=normalization)
+    state = create_state(config, jax.random.key(0))
+    assert make_estimate(config, target)(state) is state
