@@ -152,7 +152,7 @@ class Optimizer:
     """The optimiser and the length of the training."""
 
     name: str = knob("adam", "optimiser", choices=("adam", "adamw", "sgd"))
-    steps: int = knob(1500, "training steps", at_least=1)
+    steps: int = knob(1200, "training steps", at_least=1)
     learning_rate: float = knob(1e-3, "peak learning rate", above=0)
     schedule: str = knob("cosine", "learning rate over time", choices=("constant", "exponential", "cosine"))
     warmup_steps: int = knob(50, "steps of linear warm-up", at_least=0)
