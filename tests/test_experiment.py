@@ -24,10 +24,10 @@ from yseg.data.patches import make_reader
 from yseg.data.prepare import open_domain, resolve, training_region
 from yseg.data.split import Box, parse_region
 from yseg.data.volume import create_volume, open_volume
-from yseg.experiment import load_state, read_config
 from yseg.inference import make_predictor, predict_blocks, predicted_classes
 from yseg.metrics import confusion
 from yseg.models import build_network
+from yseg.runs import load_state, read_config
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import TrainingDiverged, fit
 from yseg.training.recorder import Recorder, read_metrics

@@ -13,26 +13,27 @@ import jax
 import numpy as np
 
 from yseg import parallel
-from yseg.config import InputError, from_json, knobs, to_json
+from yseg.config import InputError
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
 from yseg.data.patches import make_reader
 from yseg.data.prepare import evenly_spaced, given_domain, image_statistics, open_domain, resolve, training_region
-from yseg.data.split import Box, parse_region
+from yseg.data.split import parse_region
 from yseg.data.volume import check_output, create_volume
 from yseg.inference import (
     make_predictor,
     make_predictors,
     make_tiling,
     predict_blocks,
-    predicted_classes,
     score,
     write_segmentation,
 )
 from yseg.metrics import scores
 from yseg.models import build_network
 from yseg.objectives import uses_target
+from yseg.pictures import copying, middle_section, panel_rows, sections_of
 from yseg.report import loss_curves, overlay, panels, progress
+from yseg.runs import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import fit
 from yseg.training.recorder import Recorder, read_metrics, write_whole
@@ -40,11 +41,9 @@ from yseg.training.state import create_state, inference_variables
 from yseg.training.statistics import make_estimate
 from yseg.training.step import make_step
 
-CONFIG, CHECKPOINTS, REPORT = "config.json", "checkpoints", "report"
 # Branches of the seed's key; 0 and 1 are the readers', one for each domain.
 INITIALIZATION, TRAINING = 2, 3
 VALIDATION_SECTIONS = 8  # of a validation during training; the last one takes all
-PICTURE_SIZE = 2048  # largest side of a section in a picture, in voxels
 
 
 # --- Training ---
@@ -68,14 +67,14 @@ def train(config, workdir, quiet=False):
     config, workdir = resolve(config), Path(workdir)
     network = build_network(config.model, config.method, parallel.AXIS)
     make_tiling(network, config.inference, [(0, 1)])  # a tile that is too small must not be found after the training
-    _check_workdir(config, workdir)
+    check_workdir(config, workdir)
     working = config.sampling.working_pixel_size_nm
     source = open_domain(config.source, working, "--config.source", with_labels=True)
     target = open_domain(config.target, working, "--config.target", with_labels=False)
     source_region, target_region = (training_region(volume, config) for volume in (source, target))
     sees_target = uses_target(config.method)
     reader = make_reader(source_region, target_region if sees_target else None, config)
-    _create_workdir(config, workdir)
+    create_workdir(config, workdir)
 
     quiet = quiet or not parallel.is_main()
     key = jax.random.key(config.seed)
@@ -89,7 +88,7 @@ def train(config, workdir, quiet=False):
             return {}
         predict = predictors(inference_variables(state, "source"))
         numbers = evenly_spaced(box.start[0], box.stop[0], VALIDATION_SECTIONS)
-        parts = [box] if last else [_sections(box, number, number + 1) for number in numbers]
+        parts = [box] if last else [sections_of(box, number, number + 1) for number in numbers]
         blocks = itertools.chain.from_iterable(
             predict_blocks(predict, network, source.image, source.grid, source_region.statistics, part, config) for part in parts)
         counts = score(blocks, source.labels, source.rule, box, (config.inference.threshold,), config.model.classes)
@@ -97,7 +96,7 @@ def train(config, workdir, quiet=False):
 
     def draw(state):
         if parallel.is_main() and config.record.images:
-            rows = _panel_rows(config, network, predictors, state, (source, source_region), (target, target_region))
+            rows = panel_rows(config, network, predictors, state, (source, source_region), (target, target_region))
             title = f"{config.name}: step {int(state.step)}"
             path = panels(rows, workdir / REPORT / "panels.png", title, working)
             recorder.write_picture("panels", path, int(state.step))
@@ -116,106 +115,7 @@ def train(config, workdir, quiet=False):
     return {"workdir": str(workdir), **rows[-1]}
 
 
-def _check_workdir(config, workdir):
-    """InputError if the folder holds anything but a run of this very config."""
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(f"--workdir={workdir}: must be a folder")
-    if (workdir / CONFIG).exists():
-        there, here = (list(knobs(each)) for each in (read_config(workdir), from_json(to_json(config))))
-        for (flag, _, _, old), (_, _, _, new) in zip(there, here, strict=True):
-            if old != new:
-                raise InputError(f"--workdir={workdir}: holds a run with {flag}={old}, which differs from {flag}={new};"
-                                 " must be another folder, or the same config to continue that run")
-    elif workdir.exists() and any(workdir.iterdir()):
-        raise InputError(f"--workdir={workdir}: is not empty and holds no run ({CONFIG}); must be a new folder")
-    parallel.wait_for_all("checked workdir")
-
-
-def _create_workdir(config, workdir):
-    if parallel.is_main():
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            if not (workdir / CONFIG).exists():
-                write_whole(workdir / CONFIG, to_json(config))
-        except OSError as error:
-            raise InputError(f"--workdir={workdir}: cannot be created ({error.strerror})") from error
-    parallel.wait_for_all("created workdir")
-
-
-def _sections(box, start, stop):
-    """Some sections of a Box."""
-    return Box((start, *box.start[1:]), (stop, *box.stop[1:]))
-
-
-def _panel_rows(config, network, predictors, state, source, target):
-    """Rows of `yseg.report.panels`: crops of the source's validation box and of the target's training box, on the working grid.
-
-    Without a validation box that holds a patch the source's are of its training box. The target's truth is not shown: training
-    does not know it.
-    """
-    (source, source_region), (target, target_region) = source, target
-    validation = source.grid.inside(source.split.validation)
-    fits = validation.shape[0] and min(validation.shape[1:]) >= config.sampling.patch_size
-    boxes = {"source": validation if fits else source_region.box, "target": target_region.box}
-    side = min(2 * config.sampling.patch_size, *(size for box in boxes.values() for size in box.shape[1:]))
-    side = side // network.multiple * network.multiple
-    part = "validation" if fits else "training"
-    rows = []
-    for name, title, region in (("source", f"source, {part}", source_region), ("target", "target, training", target_region)):
-        chosen = "source" if name == "source" else config.model.batch_statistics
-        predict = predictors(inference_variables(state, chosen))
-        box = boxes[name]
-        for section in evenly_spaced(box.start[0], box.stop[0], config.record.images):
-            crop = _crop(_sections(box, section, section + 1), side)
-            image = region.grid.image(region.image, crop)
-            around = [_section_image(region, crop, section + offset) for offset in _offsets(config.model.sections)]
-            probabilities = predict(np.stack(around, axis=-1)[None], region.statistics)[0]
-            predicted = probabilities[..., 1] if config.model.classes == 2 else probabilities.argmax(axis=-1)
-            truth = region.grid.labels(region.labels, region.rule, crop)[0] if region.labels is not None else None
-            rows.append((f"{title}, section {section}", image[0], truth, predicted))
-    return rows
-
-
-def _offsets(sections):
-    return range(-(sections // 2), sections // 2 + 1)
-
-
-def _section_image(region, crop, section):
-    """A crop [y, x] of a section near it; beyond the ends of the volume the outermost is repeated."""
-    section = min(max(section, 0), region.grid.shape[0] - 1)
-    return region.grid.image(region.image, _sections(crop, section, section + 1))[0]
-
-
-def _crop(box, side):
-    """The middle of a Box in y and x, at most `side` large."""
-    sizes = [min(side, size) for size in box.shape[1:]]
-    starts = [start + (whole - size) // 2 for start, whole, size in zip(box.start[1:], box.shape[1:], sizes, strict=True)]
-    stops = [start + size for start, size in zip(starts, sizes, strict=True)]
-    return Box((box.start[0], *starts), (box.stop[0], *stops))
-
-
 # --- A trained run ---
-
-
-def read_config(workdir):
-    """The Experiment of a run; InputError if the folder holds none."""
-    path = Path(workdir) / CONFIG
-    if not path.is_file():
-        what = "is not the folder of a run: it has no" if path.parent.is_dir() else "no such folder; must be that of a run, with"
-        raise InputError(f"--workdir={workdir}: {what} {CONFIG}")
-    return from_json(path.read_text(encoding="utf-8"), f"--workdir={workdir}: {CONFIG}")
-
-
-def load_state(workdir, config):
-    """The TrainState of a run's last checkpoint, in NumPy arrays; InputError if it has none."""
-    folder = Path(workdir) / CHECKPOINTS
-    state = None
-    if folder.is_dir():
-        with Checkpoints(folder) as checkpoints:
-            state = checkpoints.restore(create_state(config, jax.random.key(config.seed)))
-    if state is None:
-        raise InputError(f"--workdir={workdir}: no complete checkpoint in {CHECKPOINTS}/; must be a run that has been trained")
-    return state
 
 
 def _check_threshold(threshold, config):
@@ -269,8 +169,8 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     if chosen not in ("source", "target", "mixed"):
         raise InputError(f"--batch_statistics={chosen}: must be one of source, target, mixed")
     blocks = _predict(config, state, chosen, volume, box)
-    shown, picture = _picture(box)
-    blocks = _copying(_with_progress(blocks, box, "Evaluating", quiet), shown, picture, threshold)
+    shown, picture = middle_section(box)
+    blocks = copying(_with_progress(blocks, box, "Evaluating", quiet), shown, picture, threshold)
     counts = score(blocks, volume.labels, volume.rule, box, (threshold,), config.model.classes)
     results = {
         "experiment": config.name, "method": config.method, "seed": config.seed, "step": int(state.step),
@@ -333,8 +233,8 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
     box = parse_region(region or "", volume.image.shape)
     state = load_state(workdir, config)
     blocks = _predict(config, state, config.model.batch_statistics, volume, box)
-    shown, picture = _picture(box)
-    blocks = _copying(_with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)
+    shown, picture = middle_section(box)
+    blocks = copying(_with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)
     section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
     with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm, overwrite) as store:
         write_segmentation(blocks, store, box, threshold)
@@ -358,28 +258,6 @@ def _with_progress(blocks, box, description, quiet):
             yield place, probabilities
             done += int(np.prod(place.shape))
             bar.update(done // section)
-
-
-def _picture(box):
-    """The middle of the middle section of a region: its Box and an empty array [y, x] for what is predicted there."""
-    middle = (box.start[0] + box.stop[0]) // 2
-    shown = _crop(_sections(box, middle, middle + 1), PICTURE_SIZE)
-    return shown, np.zeros(shown.shape[1:], np.uint8)
-
-
-def _copying(blocks, shown, picture, threshold):
-    """The blocks; what is predicted in the Box `shown` is copied into `picture` [y, x] as they pass."""
-    for place, probabilities in blocks:
-        common = place.intersect(shown)
-        if not common.is_empty:
-            inside = probabilities[_relative(common, place).slices]
-            picture[_relative(common, shown).slices[1:]] = predicted_classes(inside, threshold)[0]
-        yield place, probabilities
-
-
-def _relative(box, origin):
-    """A Box in the coordinates of another."""
-    return Box(*(tuple(at - first for at, first in zip(corner, origin.start, strict=True)) for corner in box))
 
 
 def _region_text(box):
