@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from launch.usage import usage
-from yseg.config import Experiment, InputError, check, knobs
+from yseg.config import METHODS, Experiment, InputError, check, knobs
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -38,6 +38,7 @@ class Program:
     define: Callable[[flags.FlagValues], None]  # adds its own flags
     main: Callable[[flags.FlagValues], None]  # does it, given the parsed flags
     takes_config: bool = False  # whether it has --config and --config.GROUP.NAME
+    every_method: bool = False  # whether --config is FILE.py without a method, and values.config a dict by method
 
 
 def run(program, argv=None):
@@ -53,7 +54,7 @@ def parse(program, argv):
       argv: the command line, with the program's name in front.
 
     Returns:
-      FlagValues; `.config` is a checked `yseg.config.Experiment` if the program takes one.
+      FlagValues; `.config` is a checked `yseg.config.Experiment` if the program takes one, or a dict of them by method.
 
     Raises:
       InputError: a flag is unknown, missing or has a value that is not allowed, or the config cannot be read.
@@ -75,6 +76,11 @@ def parse(program, argv):
         raise InputError(f"{rest[0]!r}: must be a flag, --NAME=VALUE")
     if program.takes_config:
         check(values.config)
+    if program.every_method:
+        if ":" in argv[1]:
+            raise InputError(f"{argv[1]}: must be FILE.py without a method, as all of them are compared")
+        one = dataclasses.replace(program, every_method=False)
+        values["config"].value = {method: parse(one, [argv[0], f"{argv[1]}:{method}", *argv[2:]]).config for method in METHODS}
     return values
 
 
@@ -82,6 +88,18 @@ def define_required(name, meaning, values):
     """A text flag that must be given."""
     flags.DEFINE_string(name, None, meaning, flag_values=values)
     flags.register_validator(name, bool, _REQUIRED, flag_values=values)
+
+
+def numbers(name, texts, kind):
+    """The numbers of a list flag: `kind` (int or float) of each text; InputError if one is none or below 0."""
+    try:
+        found = [kind(text) for text in texts]
+    except ValueError:
+        found = [-1]
+    if not found or min(found) < 0:
+        words = "whole numbers" if kind is int else "numbers"
+        raise InputError(f"--{name}={','.join(texts)}: must be {words} of at least 0, separated by commas")
+    return found
 
 
 def _flags_of(program):

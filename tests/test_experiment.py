@@ -257,7 +257,7 @@ def test_a_folder_with_other_things_is_refused_and_not_changed(tmp_path):
     ({"sampling": Sampling(patch_size=64, batch_size=2)}, "--config.sampling.patch_size=64"),
     ({"inference": Inference(tile_size=16, overlap=16)}, "--config.inference.tile_size=16"),
     ({"source": domain("source", foreground="many")}, "--config.source.foreground='many'"),
-    ({"optimizer": Optimizer(steps=0)}, "--config.optimizer.steps=0"),
+    ({"optimizer": Optimizer(steps=-1)}, "--config.optimizer.steps=-1"),
 ])
 def test_wrong_input_is_named_in_one_line_and_leaves_no_workdir(changes, named, tmp_path):
     with pytest.raises(yseg.InputError, match=named) as raised:

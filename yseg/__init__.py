@@ -1,6 +1,7 @@
 """Domain-adaptive segmentation of volume electron microscopy in JAX and Flax.
 
-    yseg.train(config, workdir), yseg.evaluate(workdir, ...), yseg.segment(workdir, image, output, ...)
+    yseg.train(config, workdir), yseg.finetune(start, workdir, fraction), yseg.evaluate(workdir, ...),
+    yseg.segment(workdir, image, output, ...)
     yseg.losses, yseg.models      the parts, for programs of one's own
     yseg.Experiment, yseg.Domain, ...      the config, see yseg.config; yseg.InputError is what a user has to change
 """
@@ -12,6 +13,7 @@ from yseg.config import (
     Augmentation,
     Domain,
     Experiment,
+    FineTuning,
     Inference,
     InputError,
     Loss,
@@ -21,11 +23,11 @@ from yseg.config import (
     Sampling,
 )
 
-_VERBS = ("evaluate", "segment", "train")
+_VERBS = ("evaluate", "finetune", "segment", "train")
 _MODULES = ("losses", "models")
 
-__all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss", "Model", "Optimizer",
-           "Record", "Sampling", *_MODULES, *_VERBS]
+__all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "Inference", "InputError", "Loss", "Model",
+           "Optimizer", "Record", "Sampling", *_MODULES, *_VERBS]
 
 
 def __getattr__(name):

@@ -152,7 +152,7 @@ class Optimizer:
     """The optimiser and the length of the training."""
 
     name: str = knob("adam", "optimiser", choices=("adam", "adamw", "sgd"))
-    steps: int = knob(1200, "training steps", at_least=1)
+    steps: int = knob(1200, "training steps", at_least=0)
     learning_rate: float = knob(1e-3, "peak learning rate", above=0)
     schedule: str = knob("cosine", "learning rate over time", choices=("constant", "exponential", "cosine"))
     warmup_steps: int = knob(50, "steps of linear warm-up", at_least=0)
@@ -161,6 +161,15 @@ class Optimizer:
     momentum: float = knob(0.9, "momentum of sgd", at_least=0, below=1)
     weight_decay: float = knob(0.0, "weight decay, decoupled from the gradient", at_least=0)
     clip_norm: float = knob(0.0, "largest global norm of the gradient; 0 = no clipping", at_least=0)
+
+
+@dataclasses.dataclass
+class FineTuning:
+    """Training on labels of the target instead of the source's; `launch.finetune` sets it, and all boxes make an oracle."""
+
+    start: str = knob("", "workdir of the run whose network is trained further; empty = from scratch")
+    fraction: float = knob(0.0, "share of the target's training box whose labels were asked for", at_least=0, at_most=1)
+    boxes: tuple[str, ...] = knob((), "the parts of the target whose labels are trained on, each z0:z1,y0:y1,x0:x1 in voxels")
 
 
 @dataclasses.dataclass
@@ -200,6 +209,7 @@ class Experiment:
     loss: Loss = dataclasses.field(default_factory=Loss)
     adaptation: Adaptation = dataclasses.field(default_factory=Adaptation)
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    finetuning: FineTuning = dataclasses.field(default_factory=FineTuning)
     record: Record = dataclasses.field(default_factory=Record)
     inference: Inference = dataclasses.field(default_factory=Inference)
 
@@ -268,11 +278,19 @@ def check(config):
     if adaptation.level_weights and (len(adaptation.level_weights) != model.levels + 1 or not sum(adaptation.level_weights)):
         raise InputError(f"--config.adaptation.level_weights={tuple(adaptation.level_weights)}: must have {model.levels + 1}"
                          " entries (levels and bottleneck), not all 0")
+    if labelled_domain(config) == "target" and config.method != "ft":
+        raise InputError(f"--config.method={config.method}: must be ft with --config.finetuning.start or"
+                         " --config.finetuning.boxes, which mean training on labels alone")
     for name in ("source", "target"):
         domain = getattr(config, name)
         if domain.validation_fraction + domain.test_fraction >= 1:
             raise InputError(f"--config.{name}.test_fraction={domain.test_fraction}: with"
                              f" --config.{name}.validation_fraction={domain.validation_fraction} nothing is left to train on")
+
+
+def labelled_domain(config):
+    """Whose labels are trained on: "source", or "target" in a fine-tuning."""
+    return "target" if config.finetuning.start or config.finetuning.boxes else "source"
 
 
 def level_weights(config):

@@ -1,11 +1,13 @@
-"""The verbs that programs and researchers call: train, evaluate, segment.
+"""The verbs that programs and researchers call: train, finetune, evaluate, segment.
 
 A workdir holds a run: config.json, checkpoints/, metrics.jsonl, TensorBoard events, report/*.png, and results.json after an
 evaluation.
 """
 
+import dataclasses
 import itertools
 import json
+import math
 import time
 from pathlib import Path
 
@@ -13,12 +15,12 @@ import jax
 import numpy as np
 
 from yseg import parallel
-from yseg.config import InputError
+from yseg.config import FineTuning, InputError, labelled_domain
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
 from yseg.data.patches import make_reader
 from yseg.data.prepare import evenly_spaced, given_domain, image_statistics, open_domain, resolve, training_region
-from yseg.data.split import parse_region
+from yseg.data.split import parse_region, share_of
 from yseg.data.volume import check_output, create_volume
 from yseg.inference import (
     make_predictor,
@@ -31,6 +33,7 @@ from yseg.inference import (
 from yseg.metrics import scores
 from yseg.models import build_network
 from yseg.objectives import uses_target
+from yseg.objects import object_scores
 from yseg.pictures import copying, middle_section, panel_rows, sections_of
 from yseg.report import loss_curves, overlay, panels, progress
 from yseg.runs import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
@@ -43,6 +46,8 @@ from yseg.training.step import make_step
 
 # Branches of the seed's key; 0 and 1 are the readers', one for each domain.
 INITIALIZATION, TRAINING = 2, 3
+OBJECT_VOXELS = 2**28  # largest region whose objects are counted: it is held in memory
+OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one section are no mitochondria
 VALIDATION_SECTIONS = 8  # of a validation during training; the last one takes all
 
 
@@ -69,50 +74,121 @@ def train(config, workdir, quiet=False):
     make_tiling(network, config.inference, [(0, 1)])  # a tile that is too small must not be found after the training
     check_workdir(config, workdir)
     working = config.sampling.working_pixel_size_nm
-    source = open_domain(config.source, working, "--config.source", with_labels=True)
+    name = labelled_domain(config)
+    labelled = open_domain(getattr(config, name), working, f"--config.{name}", with_labels=True)
     target = open_domain(config.target, working, "--config.target", with_labels=False)
-    source_region, target_region = (training_region(volume, config) for volume in (source, target))
+    parts = [parse_region(text, labelled.image.shape, "--config.finetuning.boxes") for text in config.finetuning.boxes]
+    labelled_region, target_region = training_region(labelled, config, parts or None), training_region(target, config)
+    key = jax.random.key(config.seed)
+    start = initial_state(config, jax.random.fold_in(key, INITIALIZATION))
     sees_target = uses_target(config.method)
-    reader = make_reader(source_region, target_region if sees_target else None, config)
+    reader = make_reader(labelled_region, target_region if sees_target else None, config)
     create_workdir(config, workdir)
 
     quiet = quiet or not parallel.is_main()
-    key = jax.random.key(config.seed)
     step = parallel.map_step(make_step(config, network, parallel.AXIS))
     estimate = make_estimate(config, target_region, reader if sees_target else None)
     predictors = make_predictors(config)
 
     def validate(state, last):
-        box = source.split.validation
+        box = labelled.split.validation
         if box.is_empty:
             return {}
         predict = predictors(inference_variables(state, "source"))
         numbers = evenly_spaced(box.start[0], box.stop[0], VALIDATION_SECTIONS)
         parts = [box] if last else [sections_of(box, number, number + 1) for number in numbers]
         blocks = itertools.chain.from_iterable(
-            predict_blocks(predict, network, source.image, source.grid, source_region.statistics, part, config) for part in parts)
-        counts = score(blocks, source.labels, source.rule, box, (config.inference.threshold,), config.model.classes)
+            predict_blocks(predict, network, labelled.image, labelled.grid, labelled_region.statistics, part, config)
+            for part in parts)
+        counts = score(blocks, labelled.labels, labelled.rule, box, (config.inference.threshold,), config.model.classes)
         return {"validation_iou": scores(counts)["iou"]}
 
     def draw(state):
         if parallel.is_main() and config.record.images:
-            rows = panel_rows(config, network, predictors, state, (source, source_region), (target, target_region))
+            rows = panel_rows(config, network, predictors, state, (labelled, labelled_region), (target, target_region))
             title = f"{config.name}: step {int(state.step)}"
             path = panels(rows, workdir / REPORT / "panels.png", title, working)
             recorder.write_picture("panels", path, int(state.step))
 
     with Checkpoints(workdir / CHECKPOINTS, config.record.keep_checkpoints) as checkpoints:
-        state = parallel.on_host(create_state(config, jax.random.fold_in(key, INITIALIZATION)))
-        state = checkpoints.restore(state) or state
-        if int(state.step) < config.optimizer.steps:
+        state = checkpoints.restore(start) or start
+        if config.optimizer.steps == 0:
+            checkpoints.save(estimate(state))
+        elif int(state.step) < config.optimizer.steps:
             with Recorder(workdir, int(state.step), parallel.is_main()) as recorder:
                 fit(state, step, reader, jax.random.fold_in(key, TRAINING), config, estimate, validate, draw, recorder,
                     checkpoints, quiet)
     rows = read_metrics(workdir)
-    if parallel.is_main():
+    if parallel.is_main() and rows:
         loss_curves(rows, workdir / REPORT / "loss_curves.png")
     parallel.wait_for_all("trained")
-    return {"workdir": str(workdir), **rows[-1]}
+    return {"workdir": str(workdir), "step": config.optimizer.steps, **(rows[-1] if rows else {})}
+
+
+def initial_state(config, key):
+    """The TrainState that a run starts from, in NumPy arrays: new parameters, or the network that a fine-tuning continues.
+
+    Of a trained run the segmentation network is taken, with the batch statistics that it uses on the target.
+
+    Raises:
+      InputError: `config.finetuning.start` is no trained run of this very network.
+    """
+    state = parallel.on_host(create_state(config, key))
+    if not config.finetuning.start:
+        return state
+    started = read_config(config.finetuning.start, "--from")
+    if dataclasses.replace(started.model, batch_statistics="") != dataclasses.replace(config.model, batch_statistics=""):
+        raise InputError(f"--from={config.finetuning.start}: must hold a network with the same --config.model")
+    variables = inference_variables(load_state(config.finetuning.start, started, "--from"), started.model.batch_statistics)
+    return state.replace(params={"network": variables["params"]}, batch_stats=variables["batch_stats"])
+
+
+def supervised(config, fraction, start=""):
+    """The config of a training on labels of the target: a fine-tuning of a run, or an oracle from scratch.
+
+    Args:
+      config: resolved `yseg.config.Experiment`; its seed chooses the labels.
+      fraction: share of the target's training box, see `yseg.data.split.share_of`.
+      start: workdir of the run whose network is trained further; "" = from scratch.
+
+    Raises:
+      InputError: the fraction is not in [0, 1], or 0 from scratch; the target cannot be read or has no labels.
+    """
+    if not (0 <= fraction <= 1 and (fraction or start)):
+        raise InputError(f"--fraction={fraction}: must be at least 0 and at most 1")
+    target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=True)
+    least_rows = math.ceil((config.sampling.patch_size + 1) * target.grid.ratio)
+    boxes = share_of(target.split.train, fraction, config.seed, least_rows)
+    tuning = FineTuning(start=start and str(Path(start).absolute()), fraction=fraction, boxes=tuple(map(str, boxes)))
+    # What is trained on the target has the target's statistics as its own.
+    return dataclasses.replace(config, method="ft", finetuning=tuning,
+                               model=dataclasses.replace(config.model, batch_statistics="source"))
+
+
+def finetune(start, workdir, fraction, steps=200, learning_rate=1e-4, seed=None, quiet=False):
+    """Train the segmentation network of a run further, on a share of the target's training labels.
+
+    Args:
+      start: the folder of a trained run; what only its adaptation needed is dropped.
+      workdir: the folder of the new run; it is created, or continued. Its config lists the boxes whose labels are used.
+      fraction: share of the target's training box, in [0, 1]; a smaller one lies inside a larger one of the same seed.
+      steps, learning_rate: of the fine-tuning; the rest of the optimiser is the run's.
+      seed: chooses the labels, patches and augmentation; None = the run's.
+      quiet: show no progress.
+
+    Returns:
+      dict, see `train`.
+
+    Raises:
+      InputError: no trained run in `start`; a fraction, labels or a workdir that the user has to change.
+    """
+    config = read_config(start, "--from")
+    config = supervised(dataclasses.replace(config, seed=config.seed if seed is None else seed), fraction, start)
+    steps = steps if fraction else 0
+    return train(dataclasses.replace(
+        config, name=f"{config.name}, fine-tuned on {100 * fraction:g} %",
+        optimizer=dataclasses.replace(config.optimizer, steps=steps, learning_rate=learning_rate, warmup_steps=steps // 10),
+        record=dataclasses.replace(config.record, validate_every=0)), workdir, quiet)
 
 
 # --- A trained run ---
@@ -146,8 +222,8 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     Returns:
       dict, also written as results.json (results_source.json for the source, results_source_statistics.json and the like for
       other statistics than the config's): iou, precision, recall, f1, accuracy, per_section_iou and the others of
-      `yseg.metrics.scores`, None where undefined; threshold, batch_statistics, image, labels, region, step and wall_time in
-      seconds.
+      `yseg.metrics.scores`, those of `yseg.objects.object_scores` (of a region that fits into memory), None where undefined;
+      threshold, batch_statistics, image, labels, region, step and wall_time in seconds.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
@@ -169,13 +245,16 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     if chosen not in ("source", "target", "mixed"):
         raise InputError(f"--batch_statistics={chosen}: must be one of source, target, mixed")
     blocks = _predict(config, state, chosen, volume, box)
-    shown, picture = middle_section(box)
-    blocks = copying(_with_progress(blocks, box, "Evaluating", quiet), shown, picture, threshold)
+    shown = middle_section(box)
+    kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
+    predicted = np.zeros(kept.shape, np.uint8)
+    blocks = copying(_with_progress(blocks, box, "Evaluating", quiet), kept, predicted, threshold)
     counts = score(blocks, volume.labels, volume.rule, box, (threshold,), config.model.classes)
     results = {
         "experiment": config.name, "method": config.method, "seed": config.seed, "step": int(state.step),
         "batch_statistics": chosen, "image": known.image, "labels": known.labels, "foreground": known.foreground,
-        "pixel_size_nm": volume.pixel_size_nm, "region": _region_text(box), **scores(counts),
+        "pixel_size_nm": volume.pixel_size_nm, "region": str(box), **scores(counts),
+        **(_object_scores(volume, box, predicted) if kept == box else {}),
         "wall_time": time.perf_counter() - began,
     }
     suffix = ("_source" if own_source else "") + ("" if chosen == usual else f"_{chosen}_statistics")
@@ -183,9 +262,18 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     truth = apply_rule(volume.labels[shown.slices].read().result(), volume.rule)[0]
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
     title = f"{config.name}: {_name(known.image)}, section {shown.start[0]}; IoU of the region {iou}"
-    overlay(volume.image[shown.slices].read().result()[0], picture, workdir / REPORT / f"evaluation{suffix}.png", title,
+    overlay(volume.image[shown.slices].read().result()[0], predicted[shown.relative_to(kept).slices][0],
+            workdir / REPORT / f"evaluation{suffix}.png", title,
             volume.pixel_size_nm, truth)
     return results
+
+
+def _object_scores(volume, box, predicted):
+    """`yseg.objects.object_scores` of class 1, for objects of OBJECT_NM in square or more."""
+    truth = apply_rule(volume.labels[box.slices].read().result(), volume.rule)
+    least = math.ceil((OBJECT_NM / volume.pixel_size_nm) ** 2)
+    return {"object_least_voxels": least,
+            **object_scores(np.where(truth < 0, -1, truth == 1), predicted == 1, least_voxels=least)}
 
 
 def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
@@ -233,12 +321,13 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
     box = parse_region(region or "", volume.image.shape)
     state = load_state(workdir, config)
     blocks = _predict(config, state, config.model.batch_statistics, volume, box)
-    shown, picture = middle_section(box)
+    shown = middle_section(box)
+    picture = np.zeros(shown.shape, np.uint8)
     blocks = copying(_with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)
     section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
     with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm, overwrite) as store:
         write_segmentation(blocks, store, box, threshold)
-    overlay(volume.image[shown.slices].read().result()[0], picture, workdir / REPORT / "segmentation.png",
+    overlay(volume.image[shown.slices].read().result()[0], picture[0], workdir / REPORT / "segmentation.png",
             f"{config.name}: {_name(known.image)}, section {shown.start[0]}", volume.pixel_size_nm)
     return output
 
@@ -258,10 +347,6 @@ def _with_progress(blocks, box, description, quiet):
             yield place, probabilities
             done += int(np.prod(place.shape))
             bar.update(done // section)
-
-
-def _region_text(box):
-    return ",".join(f"{start}:{stop}" for start, stop in zip(*box, strict=True))
 
 
 def _name(spec):

@@ -168,7 +168,7 @@ def scores(counts, index=0):
 
     Returns:
       dict with threshold, voxels, iou, f1, precision, recall, accuracy, foreground_share, mean_iou (each a number or None),
-      per_class_iou and per_section_iou (lists of numbers and None).
+      per_class_iou and per_section_iou (lists of numbers and None), per_section_counts (list of [tp, fp, fn]).
     """
     tp_section, fp_section, fn_section = counts.tp[:, index], counts.fp[:, index], counts.fn[:, index]
     tp, fp, fn = tp_section.sum(), fp_section.sum(), fn_section.sum()
@@ -187,5 +187,6 @@ def scores(counts, index=0):
         "foreground_share": _ratio(tp + fn, voxels),
         "mean_iou": sum(defined) / len(defined) if defined else None,
         "per_class_iou": per_class,
+        "per_section_counts": np.stack([tp_section, fp_section, fn_section], axis=-1).tolist(),
         "per_section_iou": [_ratio(*pair) for pair in zip(tp_section, tp_section + fp_section + fn_section, strict=True)],
     }

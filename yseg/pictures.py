@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from yseg.config import labelled_domain
 from yseg.data.prepare import evenly_spaced
 from yseg.data.split import Box
 from yseg.inference import predicted_classes
@@ -15,26 +16,34 @@ def sections_of(box, start, stop):
     return Box((start, *box.start[1:]), (stop, *box.stop[1:]))
 
 
-def panel_rows(config, network, predictors, state, source, target):
-    """Rows of `yseg.report.panels`: crops of the source's validation box and of the target's training box, on the working grid.
+def panel_rows(config, network, predictors, state, labelled, target):
+    """Rows of `yseg.report.panels`: crops of the validation box whose labels are trained on and of the target's training box.
 
-    Without a validation box that holds a patch the source's are of its training box. The target's truth is not shown: training
-    does not know it.
+    Without a validation box that holds a patch the former are of the parts that are trained on. The target's truth is not shown
+    unless it is trained on.
+
+    Args:
+      config: `yseg.config.Experiment`.
+      network: the `yseg.models.UNet`.
+      predictors: see `yseg.inference.make_predictors`.
+      state: TrainState.
+      labelled, target: each (`yseg.data.prepare.Volume`, `yseg.data.patches.Region`).
     """
-    (source, source_region), (target, target_region) = source, target
-    validation = source.grid.inside(source.split.validation)
+    (volume, labelled_region), (_, target_region) = labelled, target
+    validation = volume.grid.inside(volume.split.validation)
     fits = validation.shape[0] and min(validation.shape[1:]) >= config.sampling.patch_size
-    boxes = {"source": validation if fits else source_region.box, "target": target_region.box}
-    side = min(2 * config.sampling.patch_size, *(size for box in boxes.values() for size in box.shape[1:]))
+    name = f"{labelled_domain(config)}, {'validation' if fits else 'labelled training'}"
+    shown = ((name, "source", labelled_region, (validation,) if fits else labelled_region.parts or (labelled_region.box,)),
+             ("target, training", config.model.batch_statistics, target_region, (target_region.box,)))
+    side = min(2 * config.sampling.patch_size, *(size for *_, boxes in shown for box in boxes for size in box.shape[1:]))
     side = side // network.multiple * network.multiple
-    part = "validation" if fits else "training"
     rows = []
-    for name, title, region in (("source", f"source, {part}", source_region), ("target", "target, training", target_region)):
-        chosen = "source" if name == "source" else config.model.batch_statistics
-        predict = predictors(inference_variables(state, chosen))
-        box = boxes[name]
-        for section in evenly_spaced(box.start[0], box.stop[0], config.record.images):
-            crop = _crop(sections_of(box, section, section + 1), side)
+    for title, statistics, region, boxes in shown:
+        predict = predictors(inference_variables(state, statistics))
+        sections = [sections_of(box, section, section + 1) for box in boxes for section in range(box.start[0], box.stop[0])]
+        for number in evenly_spaced(0, len(sections), config.record.images):
+            crop = _crop(sections[number], side)
+            section = crop.start[0]
             image = region.grid.image(region.image, crop)
             around = [_section_image(region, crop, section + offset) for offset in _offsets(config.model.sections)]
             probabilities = predict(np.stack(around, axis=-1)[None], region.statistics)[0]
@@ -63,22 +72,16 @@ def _crop(box, side):
 
 
 def middle_section(box):
-    """The middle of the middle section of a region: its Box and an empty array [y, x] for what is predicted there."""
+    """The Box of the middle of the middle section of a region, as much as a picture shows."""
     middle = (box.start[0] + box.stop[0]) // 2
-    shown = _crop(sections_of(box, middle, middle + 1), PICTURE_SIZE)
-    return shown, np.zeros(shown.shape[1:], np.uint8)
+    return _crop(sections_of(box, middle, middle + 1), PICTURE_SIZE)
 
 
-def copying(blocks, shown, picture, threshold):
-    """The blocks; what is predicted in the Box `shown` is copied into `picture` [y, x] as they pass."""
+def copying(blocks, box, classes, threshold):
+    """The blocks; what is predicted in a Box is copied into `classes`, uint8 [z, y, x] of its shape, as they pass."""
     for place, probabilities in blocks:
-        common = place.intersect(shown)
+        common = place.intersect(box)
         if not common.is_empty:
-            inside = probabilities[_relative(common, place).slices]
-            picture[_relative(common, shown).slices[1:]] = predicted_classes(inside, threshold)[0]
+            inside = probabilities[common.relative_to(place).slices]
+            classes[common.relative_to(box).slices] = predicted_classes(inside, threshold)
         yield place, probabilities
-
-
-def _relative(box, origin):
-    """A Box in the coordinates of another."""
-    return Box(*(tuple(at - first for at, first in zip(corner, origin.start, strict=True)) for corner in box))

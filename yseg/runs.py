@@ -40,22 +40,22 @@ def create_workdir(config, workdir):
     parallel.wait_for_all("created workdir")
 
 
-def read_config(workdir):
-    """The Experiment of a run; InputError if the folder holds none."""
+def read_config(workdir, flag="--workdir"):
+    """The Experiment of a run; InputError, naming the flag, if the folder holds none."""
     path = Path(workdir) / CONFIG
     if not path.is_file():
         what = "is not the folder of a run: it has no" if path.parent.is_dir() else "no such folder; must be that of a run, with"
-        raise InputError(f"--workdir={workdir}: {what} {CONFIG}")
-    return from_json(path.read_text(encoding="utf-8"), f"--workdir={workdir}: {CONFIG}")
+        raise InputError(f"{flag}={workdir}: {what} {CONFIG}")
+    return from_json(path.read_text(encoding="utf-8"), f"{flag}={workdir}: {CONFIG}")
 
 
-def load_state(workdir, config):
-    """The TrainState of a run's last checkpoint, in NumPy arrays; InputError if it has none."""
+def load_state(workdir, config, flag="--workdir"):
+    """The TrainState of a run's last checkpoint, in NumPy arrays; InputError, naming the flag, if it has none."""
     folder = Path(workdir) / CHECKPOINTS
     state = None
     if folder.is_dir():
         with Checkpoints(folder) as checkpoints:
             state = checkpoints.restore(create_state(config, jax.random.key(config.seed)))
     if state is None:
-        raise InputError(f"--workdir={workdir}: no complete checkpoint in {CHECKPOINTS}/; must be a run that has been trained")
+        raise InputError(f"{flag}={workdir}: no complete checkpoint in {CHECKPOINTS}/; must be a run that has been trained")
     return state

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yseg.config import InputError
-from yseg.data.split import Box, parse_region, split
+from yseg.data.split import Box, parse_region, share_of, split
 
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
 
@@ -82,3 +82,43 @@ def test_the_intersection_holds_the_voxels_in_both(one, other):
     np.testing.assert_array_equal(both, arrays[0] & arrays[1])
     assert first.contains(second) == (not (arrays[1] & ~arrays[0]).any())
     assert first.shape == tuple(max(b - a, 0) for a, b in zip(*one, strict=True))
+
+
+def voxels_of(boxes, shape):
+    mask = np.zeros(shape, int)
+    for box in boxes:
+        mask[box.slices] += 1
+    assert mask.max(initial=0) <= 1
+    return mask.astype(bool)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 5), st.integers(1, 4))
+def test_a_smaller_share_lies_inside_a_larger_one_and_both_inside_the_box(one, other, seed, least_rows):
+    shape, box = (7, 9, 8), Box((1, 2, 0), (6, 9, 5))
+    small, large = (voxels_of(share_of(box, fraction, seed, least_rows), shape) for fraction in sorted((one, other)))
+    assert not (small & ~large).any()
+    assert not (large & ~voxels_of([box], shape)).any()
+
+
+@given(st.floats(0, 1), st.integers(0, 5))
+def test_a_share_is_as_large_as_asked_for_to_a_row(fraction, seed):
+    box = Box((1, 2, 0), (6, 9, 5))
+    rows = sum(part.shape[1] for part in share_of(box, fraction, seed))
+    assert abs(rows - fraction * 35) <= 1
+    assert (rows == 0) == (fraction == 0)
+
+
+def test_a_share_has_whole_sections_at_random_and_room_for_a_patch():
+    box = Box((0, 0, 0), (20, 100, 90))
+    assert share_of(box, 1.0, 0) == tuple(Box((z, 0, 0), (z + 1, 100, 90)) for z in range(20))
+    chosen = [tuple(part.start[0] for part in share_of(box, 0.15, seed)) for seed in range(8)]
+    assert all(len(sections) == 3 and list(sections) == sorted(sections) for sections in chosen)
+    assert len(set(chosen)) > 4
+    assert [part.shape for part in share_of(box, 0.001, 0, least_rows=40)] == [(1, 40, 90)]
+
+
+def test_a_box_is_written_as_it_is_read():
+    box = Box((0, 5, 12), (3, 9, 40))
+    assert str(box) == "0:3,5:9,12:40"
+    assert parse_region(str(box), (3, 10, 40)) == box
+    assert box.relative_to(Box((0, 5, 10), (9, 9, 99))) == Box((0, 0, 2), (3, 4, 30))

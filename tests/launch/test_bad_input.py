@@ -52,7 +52,7 @@ def volumes(tmp_path):
     ((DEMO, "--config.optimizer=3"), "--config.optimizer: is a group"),
     ((DEMO, "--config.optimizer.steps=many"), "--config.optimizer.steps=many: must be a whole number"),
     ((DEMO, "--config.optimizer.steps=1.5"), "--config.optimizer.steps=1.5: must be a whole number"),
-    ((DEMO, "--config.optimizer.steps=-3"), "--config.optimizer.steps=-3: must be at least 1"),
+    ((DEMO, "--config.optimizer.steps=-3"), "--config.optimizer.steps=-3: must be at least 0"),
     ((DEMO, "--config.optimizer.learning_rate=fast"), "--config.optimizer.learning_rate=fast: must be a number"),
     ((DEMO, "--config.optimizer.learning_rate=nan"), "--config.optimizer.learning_rate=nan: must be finite"),
     ((DEMO, "--config.augmentation.flip=perhaps"), "--config.augmentation.flip=perhaps: must be true or false"),

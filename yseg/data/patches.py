@@ -24,7 +24,8 @@ class Region(NamedTuple):
     """The part of one domain that is trained on.
 
     image, labels: TensorStores [z, y, x] (labels None = not read); grid: the volume's working grid; box: in working pixels;
-    rule: what the labels mean; statistics: (mean, standard deviation) of the volume, in grey levels.
+    rule: what the labels mean; statistics: (mean, standard deviation) of the volume, in grey levels; parts: the boxes inside
+    `box` that patches are cut from, None = all of it. Labels outside them are not read.
     """
 
     image: Any
@@ -33,29 +34,47 @@ class Region(NamedTuple):
     box: Box
     rule: LabelRule | None
     statistics: tuple[float, float]
+    parts: tuple[Box, ...] | None = None
+
+    @property
+    def patch_boxes(self):
+        """The boxes that patches are cut from, in working pixels from the corner of `box`."""
+        return tuple(part.relative_to(self.box) for part in self.parts or (self.box,))
 
 
 def check_patch_fits(region, patch_size, flag):
-    """InputError if a patch is larger than the region."""
-    if patch_size > min(region.box.shape[1:]):
-        raise InputError(f"--config.sampling.patch_size={patch_size}: must be at most {min(region.box.shape[1:])}, the smaller"
-                         f" side of the training region of {flag} ({region.box.shape[1]} x {region.box.shape[2]} working pixels)")
+    """InputError if a patch is larger than the region or one of its parts."""
+    height, width = (min(box.shape[axis] for box in region.patch_boxes) for axis in (1, 2))
+    if patch_size > min(height, width):
+        raise InputError(f"--config.sampling.patch_size={patch_size}: must be at most {min(height, width)}, the smaller side of"
+                         f" the training region of {flag} ({height} x {width} working pixels)")
 
 
-@functools.partial(jax.jit, static_argnames=("shape", "patch_size"))
-def locations(key, step, index, shape, patch_size):
-    """Corners of patches in a box: int32 [batch, 3] (section, first row, first column), uniform over all that fit.
+PART = 1  # branch of a sample's key that draws one of several boxes
+
+
+@functools.partial(jax.jit, static_argnames=("boxes", "patch_size"))
+def locations(key, step, index, boxes, patch_size):
+    """Corners of patches: int32 [batch, 3] (section, first row, first column), uniform over all that fit into one of the boxes.
 
     Args:
       key: random key of the domain.
       step: int32 scalar.
       index: int32 [batch], the samples' places in the global batch.
-      shape: (z, y, x) of the box, in working pixels.
+      boxes: tuple of `Box`, in working pixels.
       patch_size: side of a patch, in working pixels.
     """
     key = jax.random.fold_in(key, step)
-    limits = jnp.array([shape[0], shape[1] - patch_size + 1, shape[2] - patch_size + 1])
-    return jax.vmap(lambda place: jax.random.randint(jax.random.fold_in(key, place), (3,), 0, limits))(index)
+    starts, shapes = (np.array([getattr(box, name) for box in boxes], np.int32) for name in ("start", "shape"))
+    limits = shapes - np.array([0, patch_size - 1, patch_size - 1], np.int32)
+    shares = np.log(np.prod(limits, axis=1, dtype=np.float64)).astype(np.float32)
+
+    def draw(place):
+        sample_key = jax.random.fold_in(key, place)
+        box = jax.random.categorical(jax.random.fold_in(sample_key, PART), shares) if len(boxes) > 1 else 0
+        return jnp.asarray(starts)[box] + jax.random.randint(sample_key, (3,), 0, jnp.asarray(limits)[box])
+
+    return jax.vmap(draw)(index)
 
 
 def section_numbers(section, sections, count):
@@ -89,23 +108,36 @@ class ResidentReader:
             volumes[name] = region.grid.image(region.image, region.box)
             volumes[f"{name}_statistics"] = np.array(region.statistics, np.float32)
             if name == "source":
-                volumes["labels"] = region.grid.labels(region.labels, region.rule, region.box)
+                volumes["labels"] = _read_labels(region)
         self._volumes = parallel.replicate(volumes)
         self._index = parallel.share(config.sampling.batch_size)
-        self._cut = parallel.map_shares(functools.partial(_cut_batch, seed=config.seed, patch_size=config.sampling.patch_size,
-                                                          sections=config.model.sections))
+        boxes = {name: region.patch_boxes for name, region in self._regions.items()}
+        self._cut = parallel.map_shares(functools.partial(
+            _cut_batch, boxes=boxes, seed=config.seed, patch_size=config.sampling.patch_size, sections=config.model.sections))
 
     def batch(self, step):
         """The raw patches of a step: dict of arrays with a leading device axis, see `yseg.training.step.make_batch`."""
         return self._cut(self._volumes, self._index, np.int32(step))
 
 
-def _cut_batch(volumes, index, step, *, seed, patch_size, sections):
+def _read_labels(region):
+    """The labels of a region's box, int8 or wider [z, y, x]; -1 outside its parts."""
+    if region.parts is None:
+        return region.grid.labels(region.labels, region.rule, region.box)
+    labels = None
+    for part, place in zip(region.parts, region.patch_boxes, strict=True):
+        read = region.grid.labels(region.labels, region.rule, part)
+        labels = np.full(region.box.shape, -1, read.dtype) if labels is None else labels
+        labels[place.slices] = read
+    return labels
+
+
+def _cut_batch(volumes, index, step, *, boxes, seed, patch_size, sections):
     raw = {"index": index}
     for key, name in zip(_domain_keys(seed), ("source", "target"), strict=True):
         if name not in volumes:
             continue
-        corners = locations(key, step, index, volumes[name].shape, patch_size)
+        corners = locations(key, step, index, boxes[name], patch_size)
         raw[name] = jax.vmap(lambda corner, volume=volumes[name]: _cut(volume, corner, patch_size, sections))(corners)
         raw[f"{name}_statistics"] = volumes[f"{name}_statistics"]
         if name == "source":
@@ -135,7 +167,7 @@ class StreamingReader:
         """Start to read every patch of a step: {name: [request, ...] in the order of the index}."""
         requests = {}
         for name, region in self._regions.items():
-            corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(), region.box.shape,
+            corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(), region.patch_boxes,
                                            self._patch_size))
             requests[name] = [self._request_image(region, corner) for corner in corners]
             if name == "source":

@@ -111,14 +111,24 @@ def image_statistics(volume):
         raise InputError(f"{volume.flag}: {error}") from error
 
 
-def training_region(volume, config):
+def training_region(volume, config, parts=None):
     """The `Region` of a Volume that is trained on: the working pixels that come from voxels of its training box alone.
 
+    Args:
+      volume: Volume.
+      config: `yseg.config.Experiment`.
+      parts: boxes in voxels inside the training box, if labels of these alone are to be used.
+
     Raises:
-      InputError: a patch does not fit into it, or a label is no class of the model.
+      InputError: a patch does not fit into it, a part is not inside, or a label is no class of the model.
     """
     box = volume.grid.inside(volume.split.train)
-    region = Region(volume.image, volume.labels, volume.grid, box, volume.rule, None)
+    for part in parts or ():
+        if not volume.split.train.contains(part):
+            raise InputError(f"--config.finetuning.boxes={part}: must lie in {volume.split.train}, the training box of"
+                             f" {volume.flag}")
+    parts = parts and tuple(map(volume.grid.inside, parts))
+    region = Region(volume.image, volume.labels, volume.grid, box, volume.rule, None, parts)
     check_patch_fits(region, config.sampling.patch_size, volume.flag)
     if volume.labels is not None and volume.rule.foreground.name == "classes":
         _check_classes(volume, config.model.classes)

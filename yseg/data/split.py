@@ -5,6 +5,8 @@ import math
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 from yseg.config import InputError
 
 AXES = ("z", "y", "x")
@@ -46,6 +48,15 @@ class Box(NamedTuple):
         return Box(start, tuple(map(max, start, map(min, self.stop, other.stop))))
 
 
+    def relative_to(self, other):
+        """This box in the coordinates of another: its distance from the other's first voxel."""
+        return Box(*(tuple(at - first for at, first in zip(corner, other.start, strict=True)) for corner in self))
+
+    def __str__(self):
+        """As `parse_region` reads it: "z0:z1,y0:y1,x0:x1"."""
+        return ",".join(f"{start}:{stop}" for start, stop in zip(*self, strict=True))
+
+
 class Split(NamedTuple):
     """The parts of a volume; they share no voxel and together are the volume. Validation and test may be empty."""
 
@@ -77,6 +88,28 @@ def split(shape, axis, validation_fraction, test_fraction, flag="--config.source
                          f" left to train on, as {flag}.split_axis={axis} has {size} voxels")
     return Split(*(Box(_replaced((0, 0, 0), along, start), _replaced(tuple(shape), along, stop))
                    for start, stop in itertools.pairwise(borders)))
+
+
+def share_of(box, fraction, seed, least_rows=1):
+    """Boxes that hold a share of a box: whole sections in a random order, and of the next one its first rows.
+
+    A smaller fraction of the same seed lies inside a larger one.
+
+    Args:
+      box: Box in voxels.
+      fraction: in [0, 1].
+      seed: of the order of the sections.
+      least_rows: a section of which fewer rows are due gives this many, so that a patch fits.
+
+    Returns:
+      Tuple of boxes, sorted by section; empty for the fraction 0.
+    """
+    order = np.random.default_rng(seed).permutation(np.arange(box.start[0], box.stop[0]))
+    due = max(round(fraction * box.shape[0] * box.shape[1]), int(fraction > 0))  # rows of all sections together
+    whole, rest = divmod(due, box.shape[1])
+    rows = [box.shape[1]] * whole + ([min(max(rest, least_rows), box.shape[1])] if rest else [])
+    return tuple(Box((int(section), *box.start[1:]), (int(section) + 1, box.start[1] + count, box.stop[2]))
+                 for section, count in sorted(zip(order, rows, strict=False)))
 
 
 def _replaced(values, index, value):

@@ -101,6 +101,29 @@ def panels(rows, path, title, pixel_size_nm):
     return _write(figure, path)
 
 
+def label_curves(curves, path):
+    """Draw the test IoU against the share of target labels, a curve for each method, with the spread over seeds.
+
+    Args:
+      curves: dict from a method's name to a list of (share in [0, 1], [IoU of each seed]).
+      path: of the PNG; its folder is made if need be.
+
+    Returns:
+      The path.
+    """
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, points) in enumerate(curves.items()):
+        shares = [100 * share for share, _ in points]
+        means = [np.mean(values) for _, values in points]
+        spread = [np.std(values, ddof=1) if len(values) > 1 else 0 for _, values in points]
+        axes.errorbar(shares, means, spread, color=CURVES[index % len(CURVES)], marker="osD^v"[index % 5], capsize=3, label=name)
+    axes.set(xlabel="labels of the target's training part, %", ylabel="test IoU")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return _write(figure, path)
+
+
 def overlay(image, labels, path, title, pixel_size_nm, truth=None):
     """Draw one section with its segmentation, and with what is right and wrong in it if the truth is given.
 

@@ -1,0 +1,45 @@
+"""Train and score all that a table or figure of the paper needs, and write it.
+
+    python -m launch.reproduce --experiment=table1 --config=configs/epfl_to_vnc.py --out=runs/table1
+    python -m launch.reproduce --experiment=figure3 --config=configs/epfl_to_vnc.py --out=runs/table1 --seeds=0
+
+What is missing is trained, what is done is skipped: the same command continues, and both experiments share their runs in one
+folder. It leaves results.csv, costs.csv, and table1.md or figure3.png.
+"""
+
+from absl import flags
+
+from launch import program
+
+
+def define(values):
+    """Add the program's own flags."""
+    flags.DEFINE_enum("experiment", "table1", ["table1", "figure3"], "table1: all methods and an oracle; figure3: fine-tuned on"
+                      " shares of the target labels", flag_values=values)
+    flags.DEFINE_enum("budget", "cpu", ["smoke", "cpu", "gpu"], "smoke: a few steps of a tiny network, to try the way; cpu: the"
+                      " config as it is; gpu: full resolution and the paper's network", flag_values=values)
+    program.define_required("out", "the folder of the experiment; it is created", values)
+    flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of the runs", flag_values=values)
+    flags.DEFINE_list("fractions", ["0.05", "0.15", "0.3", "0.6", "1"], "figure3: shares of the target labels",
+                      flag_values=values)
+    flags.DEFINE_integer("tuning_steps", 200, "figure3: training steps of a fine-tuning", lower_bound=1, flag_values=values)
+
+
+def main(values):
+    """Plan, say what it costs, train, score, write."""
+    from yseg import reproduce  # needs JAX, for which --help and a bad flag need not wait
+    from yseg.data.prepare import resolve
+
+    seeds, fractions = program.numbers("seeds", values.seeds, int), program.numbers("fractions", values.fractions, float)
+    configs = {method: resolve(reproduce.with_budget(config, values.budget)) for method, config in values.config.items()}
+    runs = reproduce.plan(values.experiment, configs, seeds, fractions)
+    print(reproduce.cost(runs, values.out), flush=True)
+    tuning_steps = 2 if values.budget == "smoke" else values.tuning_steps
+    rows = reproduce.execute(runs, values.out, tuning_steps, tell=lambda line: print(line, flush=True))
+    print(reproduce.summarise(values.experiment, rows, values.out))
+
+
+PROGRAM = program.Program(__doc__, define, main, takes_config=True, every_method=True)
+
+if __name__ == "__main__":
+    program.run(PROGRAM)

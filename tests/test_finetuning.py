@@ -1,0 +1,114 @@
+"""Fine-tuning on some of the target's labels, and training on them from scratch."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import yseg
+from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
+from yseg.data.prepare import resolve
+from yseg.data.split import parse_region
+from yseg.data.volume import create_volume, open_volume
+from yseg.experiment import supervised
+from yseg.runs import load_state, read_config
+from yseg.training.state import inference_variables
+
+SHAPE = (4, 64, 96)
+
+
+def domain(name, **fields):
+    image, labels = (f"phantom://{name}/{content}?shape=4,64,96&seed=0" for content in ("image", "labels"))
+    return Domain(**{"image": image, "labels": labels, "foreground": ">0", "pixel_size_nm": 10.0} | fields)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """The workdir of an adapted run."""
+    workdir = tmp_path_factory.mktemp("runs") / "adapted"
+    config = Experiment(
+        method="ynet", source=domain("source", validation_fraction=0.3), target=domain("target", test_fraction=0.3),
+        sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=1, features=4), optimizer=Optimizer(steps=4),
+        inference=Inference(tile_size=32, overlap=4), record=Record(validate_every=0, images=1))
+    yseg.train(config, workdir, quiet=True)
+    return workdir
+
+
+def variables_of(workdir):
+    config = read_config(workdir)
+    return inference_variables(load_state(workdir, config), config.model.batch_statistics)
+
+
+def test_it_starts_from_the_segmentation_network_and_drops_what_only_adaptation_needed(start, tmp_path):
+    yseg.finetune(start, tmp_path / "run", 0.0, quiet=True)
+    jax.tree.map(np.testing.assert_array_equal, variables_of(tmp_path / "run"), variables_of(start))
+    state = load_state(tmp_path / "run", read_config(tmp_path / "run"))
+    assert set(state.params["network"]) == {"encoder", "decoder"}
+    assert yseg.evaluate(tmp_path / "run", quiet=True)["iou"] == yseg.evaluate(start, quiet=True)["iou"]
+
+
+def test_its_labels_are_listed_and_lie_in_the_targets_training_box(start, tmp_path):
+    yseg.finetune(start, tmp_path / "run", 0.4, steps=2, quiet=True)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    boxes = [parse_region(text, SHAPE) for text in config["finetuning"]["boxes"]]
+    assert sum(np.prod(box.shape) for box in boxes) / (4 * 64 * 67) == pytest.approx(0.4, abs=0.01)
+    assert all(box.stop[2] <= 67 for box in boxes)  # the last 30 % of x are for the test
+    assert config["finetuning"]["fraction"] == 0.4
+    assert config["method"] == "ft"
+    assert (tmp_path / "run" / "report" / "panels.png").read_bytes().startswith(b"\x89PNG")
+    before, after = (variables_of(run)["params"]["encoder"]["level_0"]["Conv_0"]["kernel"] for run in (start, tmp_path / "run"))
+    assert (before != after).all()
+
+
+def test_only_the_listed_labels_change_what_is_learnt(start, tmp_path):
+    """Noise in all other labels gives the same parameters; noise in the listed ones gives others."""
+    config = read_config(start)
+    boxes = [parse_region(text, SHAPE) for text in supervised(config, 0.4, str(start)).finetuning.boxes]
+    truth = open_volume(config.target.labels).read().result()
+    states = {}
+    for where in ("nowhere", "outside", "inside"):
+        labels, noise = truth.copy(), np.random.default_rng(0).integers(0, 2, SHAPE, np.uint8)
+        chosen = np.zeros(SHAPE, bool)
+        for box in boxes:
+            chosen[box.slices] = True
+        changed = {"nowhere": np.zeros(SHAPE, bool), "outside": ~chosen, "inside": chosen}[where]
+        labels[changed] = noise[changed]
+        path = str(tmp_path / f"{where}.zarr")
+        with create_volume(path, SHAPE, np.uint8, 10.0) as store:
+            store.write(labels.astype(np.uint8)).result()
+        target = dataclasses.replace(config.target, labels=path, foreground=">0")
+        tuned = supervised(dataclasses.replace(config, target=target), 0.4, str(start))
+        yseg.train(dataclasses.replace(tuned, optimizer=Optimizer(steps=3)), tmp_path / where, quiet=True)
+        states[where] = load_state(tmp_path / where, read_config(tmp_path / where))
+    jax.tree.map(np.testing.assert_array_equal, states["nowhere"], states["outside"])
+    pairs = zip(*(jax.tree.leaves(states[where].params) for where in ("nowhere", "inside")), strict=True)
+    assert any((one != other).any() for one, other in pairs)
+
+
+def test_from_scratch_it_is_an_oracle_that_needs_no_source(tmp_path):
+    config = resolve(Experiment(
+        source=Domain(image="nowhere.tif", labels="nowhere.tif", pixel_size_nm=5.0), target=domain("target", test_fraction=0.3),
+        sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=1, features=4), optimizer=Optimizer(steps=2),
+        inference=Inference(tile_size=32, overlap=4), record=Record(images=0)))
+    oracle = supervised(config, 1.0)
+    assert len(oracle.finetuning.boxes) == 4
+    yseg.train(oracle, tmp_path / "run", quiet=True)
+    assert yseg.evaluate(tmp_path / "run", quiet=True)["region"] == "0:4,0:64,67:96"
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({"fraction": 1.5}, "--fraction=1.5: must be at least 0 and at most 1"),
+    ({"start": "missing"}, "--from=missing"),
+])
+def test_what_is_wrong_is_named_and_leaves_no_workdir(start, tmp_path, changes, named):
+    with pytest.raises(yseg.InputError, match=named):
+        yseg.finetune(**{"start": start, "workdir": tmp_path / "run", "fraction": 0.5, "quiet": True} | changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_method_that_adapts_is_refused(start, tmp_path):
+    config = dataclasses.replace(supervised(read_config(start), 0.5, str(start)), method="dann")
+    with pytest.raises(yseg.InputError, match=r"--config\.method=dann: must be ft"):
+        yseg.train(config, tmp_path / "run", quiet=True)

@@ -1,0 +1,143 @@
+"""The runs of a table and a figure: planned, continued after a kill, and summarised."""
+
+import csv
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launch import program
+from launch import reproduce as launcher
+from yseg import reproduce
+from yseg.config import METHODS, Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
+from yseg.data.prepare import resolve
+from yseg.reproduce import execute, figure3, plan, table1, with_budget
+
+DEMO = Path(__file__).parents[1] / "configs" / "demo.py"
+
+
+def tiny(method):
+    def domain(name, **fields):
+        image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=0" for content in ("image", "labels"))
+        return Domain(image=image, labels=labels, foreground=">0", pixel_size_nm=10.0, **fields)
+
+    return resolve(Experiment(
+        name=f"tiny, {method}", method=method, source=domain("source", validation_fraction=0.3),
+        target=domain("target", test_fraction=0.3), sampling=Sampling(patch_size=16, batch_size=2),
+        model=Model(levels=1, features=4), optimizer=Optimizer(steps=4, warmup_steps=1),
+        inference=Inference(tile_size=64, overlap=4), record=Record(validate_every=0, images=0)))
+
+
+def few(experiment):
+    """The runs of two methods, and the oracle or a fine-tuning of each."""
+    runs = plan(experiment, {method: tiny(method) for method in METHODS}, seeds=[0], fractions=[0.5])
+    return [run for run in runs if run.method in ("ft", "coral", "oracle")]
+
+
+CHILD = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from test_reproduce import few
+from yseg.reproduce import execute
+execute(few("table1"), sys.argv[1], 2, quiet=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path):
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+    command = [sys.executable, "-c", CHILD, str(tmp_path / "killed"), str(Path(__file__).parent)]
+    results = tmp_path / "killed" / "results.csv"
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    while child.poll() is None and not results.exists():
+        time.sleep(0.01)
+    time.sleep(0.5)  # into the next run
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    before = results.stat().st_mtime_ns
+    told = []
+    rows = execute(few("table1"), tmp_path / "killed", 2, told.append, quiet=True)
+    assert told[0] == "1/3 ft_seed0: done before"
+    assert results.stat().st_mtime_ns > before
+    execute(few("table1"), tmp_path / "whole", 2, told.append, quiet=True)
+    assert results.read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+    with open(results, newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [(row["method"], row["batch_statistics"]) for row in written] == [
+        ("ft", "source"), ("ft", "target"), ("coral", "source"), ("coral", "target"), ("oracle", "source")]
+    assert "CORAL" in table1(rows)
+
+    tuned = execute(few("figure3"), tmp_path / "killed", 2, told.append, quiet=True)  # shares the runs of the table
+    assert [line.rsplit(": ")[1] for line in told[-4:]] == ["done before"] * 2 + ["training"] * 2
+    assert [row["fraction"] for row in tuned] == [None] * 4 + [0.5] * 2
+    assert figure3(tuned, tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_has_every_method_and_the_oracle_for_every_seed():
+    configs = {method: tiny(method) for method in METHODS}
+    runs = plan("table1", configs, seeds=[3, 5])
+    assert [(run.method, run.seed) for run in runs] == [(name, seed) for seed in (3, 5) for name in (*METHODS, "oracle")]
+    assert all(run.config.seed == run.seed for run in runs)
+    same = [dataclasses.replace(run.config, name="", method="ft", seed=0, adaptation=configs["ft"].adaptation,
+                                finetuning=configs["ft"].finetuning, model=configs["ft"].model) for run in runs]
+    assert all(config == same[0] for config in same)  # data, augmentation, steps, ...
+    with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure3"):
+        plan("table2", configs, [0])
+
+
+def row(method, seed, statistics, counts, **fields):
+    tp, fp, fn = map(sum, zip(*counts, strict=True))
+    return {"method": method, "seed": seed, "batch_statistics": statistics, "iou": tp / (tp + fp + fn), "object_f1": None,
+            "validation_iou": 0.75, "seconds_per_step": 0.5, "fraction": None, "counts": counts} | fields
+
+
+def test_the_table_holds_means_deviations_and_gains_in_per_cent():
+    rows = [row("ft", 0, "source", [[2, 1, 1]] * 2), row("ft", 1, "source", [[3, 0, 1]] * 2),
+            row("dann", 0, "source", [[3, 1, 0]] * 2, object_f1=0.5), row("dann", 1, "source", [[4, 0, 0]] * 2, object_f1=0.6),
+            row("oracle", 0, "source", [[9, 0, 1]] * 2, validation_iou=None)]
+    headings, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table1(rows).splitlines())
+    found = {line[0]: dict(zip(headings, line, strict=True)) for line in lines}
+    assert found["source only"]["IoU, source statistics"] == "62.5 ± 17.7"  # 50 and 75
+    assert found["source only"]["paper"] == "28.70"
+    assert found["DANN"]["IoU, source statistics"] == "87.5 ± 17.7"  # 75 and 100
+    assert found["DANN"]["gain, source"] == "+25.0 (25.0 to 25.0)"  # the same for every section and seed
+    assert found["DANN"]["object F1, source"] == "55.0 ± 7.1"
+    assert found["DANN"]["s/step"] == "0.50"
+    assert found["oracle"] | {"IoU, source statistics": "90.0", "paper": "-", "source validation IoU": "-"} == found["oracle"]
+    assert found["oracle"]["seeds"] == "1"
+
+
+@pytest.mark.parametrize("budget", ["smoke", "cpu", "gpu"])
+def test_a_budget_is_the_same_for_every_method_and_valid(budget):
+    values = program.parse(launcher.PROGRAM, ["reproduce", f"--config={DEMO}", "--out=unused", f"--budget={budget}"])
+    assert list(values.config) == list(METHODS)
+    configs = [resolve(with_budget(config, budget)) for config in values.config.values()]
+    assert len({(str(config.sampling), str(config.optimizer)) for config in configs}) == 1
+
+
+@pytest.mark.parametrize(("flag", "named"), [
+    (f"--config={DEMO}:ynet", "must be FILE.py without a method"),
+    ("--budget=huge", "--budget=huge"),
+])
+def test_wrong_flags_are_named(flag, named):
+    argv = ["reproduce", *([] if flag.startswith("--config") else [f"--config={DEMO}"]), "--out=unused", flag]
+    with pytest.raises(InputError, match=named):
+        program.parse(launcher.PROGRAM, argv)
+
+
+def test_seeds_that_are_no_numbers_are_named():
+    assert program.numbers("seeds", ["0", "7"], int) == [0, 7]
+    for texts in (["a"], ["-1"], ["0.5"], []):
+        with pytest.raises(InputError, match=f"--seeds={','.join(texts)}: must be whole numbers"):
+            program.numbers("seeds", texts, int)
+
+
+def test_the_cost_is_told_before(tmp_path):
+    runs = few("figure3")
+    assert reproduce.cost(runs, tmp_path) == "4 runs, 4 to do: 2 trainings of 8 steps together, 2 fine-tunings"
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,266 @@
+"""The paper's table and figure as lists of runs: what is missing is trained, what is done is skipped.
+
+    OUT/runs/NAME/                      a run: a method and a seed, and maybe a share of target labels
+    OUT/results.csv                     a line for each run and each kind of batch statistics it is scored with
+    OUT/costs.csv                       what each run took
+    OUT/table1.md, OUT/figure3.png      the summaries
+
+Every method has the same data, augmentation, steps and batch statistics in a row of the table. Labels of the test region are
+read by scoring alone.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from yseg.config import METHODS, Experiment, Inference, InputError, Record
+from yseg.data.prepare import resolve
+from yseg.experiment import evaluate, finetune, supervised, train
+from yseg.report import markdown_table
+from yseg.report.figures import label_curves
+from yseg.runs import check_workdir
+from yseg.training.recorder import read_metrics, write_whole
+from yseg.uncertainty import bootstrap_iou, mean_and_spread, paired_difference
+
+EXPERIMENTS = ("table1", "figure3")
+FRACTIONS = (0.05, 0.15, 0.3, 0.6, 1.0)
+PAPER = {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55}  # table 1, row D, in per cent
+NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net", "oracle": "oracle"}
+COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "iou", "precision", "recall", "f1", "object_f1",
+           "validation_iou", "steps", "run")
+COST_COLUMNS = ("run", "seconds_per_step")
+
+
+class Run(NamedTuple):
+    """One training, and how it is scored.
+
+    name: of its folder; method: of METHODS, or "oracle"; seed; fraction: of target labels that a fine-tuning of the run `start`
+    uses, None = no fine-tuning; config: what is trained, None for a fine-tuning; statistics: the kinds of batch statistics
+    that it is scored with.
+    """
+
+    name: str
+    method: str
+    seed: int
+    fraction: float | None = None
+    start: str | None = None
+    config: Experiment | None = None
+    statistics: tuple[str, ...] = ("source", "target")
+
+
+def with_budget(config, budget):
+    """The config at a budget: "smoke" = a few steps of a tiny network, "cpu" = as it is, "gpu" = the paper's size.
+
+    The paper's: full resolution, 32 feature maps, 4 poolings (Roels et al. 2019; patches and steps are those of the code that its
+    authors published).
+    """
+    if budget == "smoke":
+        return dataclasses.replace(
+            config, sampling=dataclasses.replace(config.sampling, patch_size=32, batch_size=2),
+            model=dataclasses.replace(config.model, levels=1, features=4), record=Record(validate_every=0, images=0),
+            optimizer=dataclasses.replace(config.optimizer, steps=6, warmup_steps=1), inference=Inference(tile_size=128))
+    if budget == "gpu":
+        return dataclasses.replace(
+            config, sampling=dataclasses.replace(config.sampling, working_pixel_size_nm=5.0, patch_size=256),
+            model=dataclasses.replace(config.model, levels=4, features=32),
+            optimizer=dataclasses.replace(config.optimizer, steps=10000, warmup_steps=200))
+    if budget != "cpu":
+        raise InputError(f"--budget={budget}: must be one of smoke, cpu, gpu")
+    return config
+
+
+def plan(experiment, configs, seeds, fractions=FRACTIONS):
+    """The runs of an experiment, in the order in which they are trained: seed by seed, so that early results compare all methods.
+
+    Args:
+      experiment: of EXPERIMENTS.
+      configs: dict from each of METHODS to its resolved `yseg.config.Experiment`, at the budget.
+      seeds: of the runs.
+      fractions: of target labels, for figure3.
+
+    Raises:
+      InputError: no such experiment; a target without labels.
+    """
+    if experiment not in EXPERIMENTS:
+        raise InputError(f"--experiment={experiment}: must be one of {', '.join(EXPERIMENTS)}")
+    runs = []
+    for seed in seeds:
+        for method in METHODS:
+            config = dataclasses.replace(configs[method], seed=seed)
+            runs.append(Run(f"{method}_seed{seed}", method, seed, config=config))
+        if experiment == "table1":
+            oracle = supervised(dataclasses.replace(configs["ft"], seed=seed, name="oracle"), 1.0)
+            runs.append(Run(f"oracle_seed{seed}", "oracle", seed, config=oracle, statistics=("source",)))
+        else:
+            runs += [Run(f"{method}_seed{seed}_{fraction:g}", method, seed, fraction, f"{method}_seed{seed}", None, ("source",))
+                     for method in METHODS for fraction in fractions]
+    return runs
+
+
+def execute(runs, out, tuning_steps, tell=print, quiet=False):
+    """Train and score what is missing; after every run results.csv is written anew.
+
+    Args:
+      runs: see `plan`.
+      out: the folder of the experiment.
+      tuning_steps: of a fine-tuning.
+      tell: called with a line about every run.
+      quiet: show no progress.
+
+    Returns:
+      The rows of results.csv and costs.csv, dicts with COLUMNS, COST_COLUMNS and "counts", [section][tp, fp, fn].
+    """
+    out = Path(out)
+    for run in runs:  # before hours of training: a folder of another config
+        if run.config:
+            check_workdir(resolve(run.config), out / "runs" / run.name)
+    rows = []
+    for number, run in enumerate(runs, 1):
+        workdir = out / "runs" / run.name
+        done = all(_results(workdir, statistics).exists() for statistics in run.statistics)
+        tell(f"{number}/{len(runs)} {run.name}: {'done before' if done else 'training'}")
+        if not done:
+            if run.config:
+                train(run.config, workdir, quiet)
+            else:
+                finetune(out / "runs" / run.start, workdir, run.fraction, tuning_steps, quiet=quiet)
+            for statistics in run.statistics:
+                results = evaluate(workdir, batch_statistics=statistics, quiet=quiet)
+                write_whole(_results(workdir, statistics), json.dumps(results, allow_nan=False) + "\n")
+        rows += [_row(run, workdir, statistics) for statistics in run.statistics]
+        write_whole(out / "results.csv", _csv(rows, COLUMNS))
+        write_whole(out / "costs.csv", _csv(rows, COST_COLUMNS))
+    return rows
+
+
+def cost(runs, out):
+    """A line that says how much is to do: trainings, steps, and hours if some runs are done by whose pace they can be told."""
+    out = Path(out)
+    missing = [run for run in runs if not all(_results(out / "runs" / run.name, each).exists() for each in run.statistics)]
+    trained = [run for run in missing if run.config]
+    steps = sum(run.config.optimizer.steps for run in trained)
+    line = f"{len(runs)} runs, {len(missing)} to do: {len(trained)} trainings of {steps} steps together," \
+           f" {len(missing) - len(trained)} fine-tunings"
+    paces = {run.method: _row(run, out / "runs" / run.name, run.statistics[0])["seconds_per_step"]
+             for run in runs if run not in missing and run.config}
+    known = [pace for pace in paces.values() if pace]
+    if trained and known:
+        seconds = sum(run.config.optimizer.steps * (paces.get(run.method) or max(known)) for run in trained)
+        line += f"; about {seconds / 3600:.1f} h for the trainings at the pace of the runs that are done"
+    return line
+
+
+def summarise(experiment, rows, out):
+    """Write table1.md or figure3.png; returns what to print: the table, and the path."""
+    out = Path(out)
+    if experiment == "table1":
+        table = table1(rows)
+        write_whole(out / "table1.md", table)
+        return f"{table}\n{out / 'table1.md'}"
+    return str(figure3(rows, out / "figure3.png"))
+
+
+def _results(workdir, statistics):
+    return workdir / f"scored_with_{statistics}_statistics.json"
+
+
+def _row(run, workdir, statistics):
+    """The line of results.csv of a run, from its files."""
+    results = json.loads(_results(workdir, statistics).read_text(encoding="utf-8"))
+    metrics = read_metrics(workdir)
+    speeds = sorted(row["images_per_second"] for row in metrics if row.get("images_per_second"))
+    images = 0 if not run.config else run.config.sampling.batch_size * (1 if run.method in ("ft", "oracle") else 2)
+    validation = [row["validation_iou"] for row in metrics if row.get("validation_iou") is not None]
+    return {
+        "experiment": results["experiment"], "method": run.method, "seed": run.seed, "fraction": run.fraction,
+        "batch_statistics": statistics, "validation_iou": validation[-1] if validation else None, "steps": results["step"],
+        "seconds_per_step": images / speeds[len(speeds) // 2] if images and speeds else None, "run": run.name,
+        **{name: results.get(name) for name in ("iou", "precision", "recall", "f1", "object_f1")},
+        "counts": results["per_section_counts"]}
+
+
+def _csv(rows, columns):
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def table1(rows, in_paper=True):
+    """Table 1 as Markdown: mean and standard deviation over seeds of the test IoU, in per cent, a row for each method.
+
+    There are columns for each kind of batch statistics, so that a column compares like with like: "source" statistics are those
+    of the training, "target" ones are estimated on target images; the latter of `source only` are adaptive batch normalisation
+    (AdaBN) alone. The interval is the 95 % bootstrap interval over sections and seeds; the gain is that over `source only` with
+    the same statistics, on the same resampled sections.
+
+    Args:
+      rows: see `execute`.
+      in_paper: whether the column with the paper's row D is shown.
+    """
+    lines = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == method]
+        line = {"method": NAMES[method]}
+        for statistics in ("source", "target"):
+            chosen = _of(rows, method, statistics)
+            line[f"IoU, {statistics} statistics"] = _spread([row["iou"] for row in chosen])
+            line[f"95 %, {statistics}"] = _interval(bootstrap_iou([row["counts"] for row in chosen])) if chosen else None
+            base = _of(rows, "ft", statistics)
+            if chosen and method not in ("ft", "oracle") and len(base) == len(chosen):
+                difference = paired_difference([row["counts"] for row in chosen], [row["counts"] for row in base])
+                line[f"gain, {statistics}"] = _difference(difference)
+            line[f"object F1, {statistics}"] = _spread([row["object_f1"] for row in chosen])
+        first = {row["seed"]: row for row in mine}.values()
+        line["source validation IoU"] = None if method == "oracle" else _spread([row["validation_iou"] for row in first])
+        seconds = [row["seconds_per_step"] for row in first if row["seconds_per_step"]]
+        line["s/step"] = f"{sorted(seconds)[len(seconds) // 2]:.2f}" if seconds else None
+        line["seeds"] = len(first)
+        if in_paper:
+            line["paper"] = f"{PAPER[method]:.2f}" if method in PAPER else None
+        lines.append(line)
+    return markdown_table(lines, list(dict.fromkeys(name for line in lines for name in line)))
+
+
+def _of(rows, method, statistics):
+    return sorted((row for row in rows if row["method"] == method and row["batch_statistics"] == statistics),
+                  key=lambda row: row["seed"])
+
+
+def _spread(values):
+    """ "41.2 ± 1.3" in per cent, without the deviation for one value; None if there is none."""
+    values = [100 * value for value in values if value is not None]
+    if not values:
+        return None
+    mean, deviation = mean_and_spread(values)
+    return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
+
+
+def _interval(bounds):
+    return None if bounds is None or None in bounds else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
+
+
+def _difference(difference):
+    return None if None in difference else f"{100 * difference[0]:+.1f} ({_interval(difference[1:])})"
+
+
+def figure3(rows, path):
+    """Figure 3 as PNG: test IoU against the share of target labels, a curve for each method; the share 0 is without fine-tuning.
+
+    Args:
+      rows: see `execute`.
+      path: of the PNG.
+    """
+    curves = {}
+    for method in METHODS:
+        points = {}
+        for row in rows:
+            if row["method"] == method and row["iou"] is not None and (
+                    row["fraction"] is not None or row["batch_statistics"] == ("source" if method == "ft" else "target")):
+                points.setdefault(row["fraction"] or 0.0, []).append(row["iou"])
+        curves[NAMES[method]] = sorted(points.items())
+    return label_curves(curves, path)
