@@ -3,8 +3,8 @@
     python -m launch.reproduce --experiment=table1 --config=configs/epfl_to_vnc.py --out=runs/table1
     python -m launch.reproduce --experiment=figure3 --config=configs/epfl_to_vnc.py --out=runs/table1 --seeds=0
 
-What is missing is trained, what is done is skipped: the same command continues, and both experiments share their runs in one
-folder. It leaves results.csv, costs.csv, and table1.md or figure3.png.
+What is missing is trained, what is done is skipped: the same command continues, and experiments share their runs in one folder.
+It leaves results.csv, costs.csv, and table1.md, figure3.png or figure4.png.
 """
 
 from absl import flags
@@ -14,8 +14,9 @@ from launch import program
 
 def define(values):
     """Add the program's own flags."""
-    flags.DEFINE_enum("experiment", "table1", ["table1", "figure3"], "table1: all methods and an oracle; figure3: fine-tuned on"
-                      " shares of the target labels", flag_values=values)
+    flags.DEFINE_enum("experiment", "table1", ["table1", "figure3", "figure4"], "table1: all methods and an oracle; figure3:"
+                      " fine-tuned on shares of the target labels; figure4: a section, segmented before and after",
+                      flag_values=values)
     flags.DEFINE_enum("budget", "cpu", ["smoke", "cpu", "gpu"], "smoke: a few steps of a tiny network, to try the way; cpu: the"
                       " config as it is; gpu: full resolution and the paper's network", flag_values=values)
     program.define_required("out", "the folder of the experiment; it is created", values)
@@ -36,7 +37,7 @@ def main(values):
     print(reproduce.cost(runs, values.out), flush=True)
     tuning_steps = 2 if values.budget == "smoke" else values.tuning_steps
     rows = reproduce.execute(runs, values.out, tuning_steps, tell=lambda line: print(line, flush=True))
-    print(reproduce.summarise(values.experiment, rows, values.out))
+    print(reproduce.summarise(values.experiment, runs, rows, values.out))
 
 
 PROGRAM = program.Program(__doc__, define, main, takes_config=True, every_method=True)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import tensorstore as ts
 import zarr
-from jax.experimental.compilation_cache import compilation_cache
 
 import yseg
 from yseg import parallel
@@ -53,22 +52,11 @@ def tiny(**fields):
     return Experiment(**defaults | fields)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Runs of this file share what is compiled; nothing is left behind for other tests."""
-    settings = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-                "jax_persistent_cache_min_compile_time_secs": 0}
-    before = {name: getattr(jax.config, name) for name in settings}
-    for values in (settings, before):
-        for name, value in values.items():
-            jax.config.update(name, value)
-        compilation_cache.reset_cache()
-        if values is settings:
-            yield
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, compiled_once):
     """The workdir of a run that was not interrupted, with pictures and validations."""
     workdir = tmp_path_factory.mktemp("runs") / "trained"
     record = Record(log_every=2, validate_every=8, checkpoint_every=3, images=1)

@@ -16,14 +16,15 @@ from launch import reproduce as launcher
 from yseg import reproduce
 from yseg.config import METHODS, Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
 from yseg.data.prepare import resolve
-from yseg.reproduce import execute, figure3, plan, table1, with_budget
+from yseg.reproduce import execute, figure3, figure4, plan, table1, with_budget
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 DEMO = Path(__file__).parents[1] / "configs" / "demo.py"
 
 
 def tiny(method):
     def domain(name, **fields):
-        image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=0" for content in ("image", "labels"))
+        image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=2" for content in ("image", "labels"))
         return Domain(image=image, labels=labels, foreground=">0", pixel_size_nm=10.0, **fields)
 
     return resolve(Experiment(
@@ -49,8 +50,8 @@ execute(few("table1"), sys.argv[1], 2, quiet=True)
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path):
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path, compiled_folder):
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": compiled_folder, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     command = [sys.executable, "-c", CHILD, str(tmp_path / "killed"), str(Path(__file__).parent)]
     results = tmp_path / "killed" / "results.csv"
     child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -76,6 +77,7 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     assert [line.rsplit(": ")[1] for line in told[-4:]] == ["done before"] * 2 + ["training"] * 2
     assert [row["fraction"] for row in tuned] == [None] * 4 + [0.5] * 2
     assert figure3(tuned, tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
+    assert figure4(few("figure3"), tmp_path / "killed").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_table_has_every_method_and_the_oracle_for_every_seed():
@@ -86,7 +88,7 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
     same = [dataclasses.replace(run.config, name="", method="ft", seed=0, adaptation=configs["ft"].adaptation,
                                 finetuning=configs["ft"].finetuning, model=configs["ft"].model) for run in runs]
     assert all(config == same[0] for config in same)  # data, augmentation, steps, ...
-    with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure3"):
+    with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure3, figure4"):
         plan("table2", configs, [0])
 
 

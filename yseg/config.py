@@ -124,8 +124,8 @@ class Adaptation:
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
 
 
-# By decade the largest at which EPFL to VNC loses no more than 2 points of source validation IoU against `ft`: searched in runs of
-# 500 steps, and lowered where the whole training lost more.
+# By decade the largest at which EPFL to VNC loses no more than 2 points of source validation IoU against `ft`: searched in runs
+# of 500 steps, and lowered where the whole training lost more.
 _ADAPTATION = {
     "ft": {},
     "mmd": {"weight": 10.0},

@@ -244,7 +244,7 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     chosen = batch_statistics or usual
     if chosen not in ("source", "target", "mixed"):
         raise InputError(f"--batch_statistics={chosen}: must be one of source, target, mixed")
-    blocks = _predict(config, state, chosen, volume, box)
+    blocks = predict_box(config, state, chosen, volume, box)
     shown = middle_section(box)
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
     predicted = np.zeros(kept.shape, np.uint8)
@@ -320,7 +320,7 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
     volume = open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
     state = load_state(workdir, config)
-    blocks = _predict(config, state, config.model.batch_statistics, volume, box)
+    blocks = predict_box(config, state, config.model.batch_statistics, volume, box)
     shown = middle_section(box)
     picture = np.zeros(shown.shape, np.uint8)
     blocks = copying(_with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)
@@ -332,8 +332,8 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
     return output
 
 
-def _predict(config, state, batch_statistics, volume, box):
-    """`yseg.inference.predict_blocks` of a run's network on a box of a Volume."""
+def predict_box(config, state, batch_statistics, volume, box):
+    """`yseg.inference.predict_blocks` of a run's network, with these batch statistics, on a box of a Volume."""
     predict = make_predictor(config, inference_variables(state, batch_statistics))
     network = build_network(config.model, "ft")
     return predict_blocks(predict, network, volume.image, volume.grid, image_statistics(volume), box, config)
@@ -350,4 +350,5 @@ def _with_progress(blocks, box, description, quiet):
 
 
 def _name(spec):
-    return spec if "://" in spec else Path(spec).name
+    """A volume's name for titles."""
+    return spec.split("?")[0] if "://" in spec else Path(spec).name

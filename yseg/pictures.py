@@ -32,7 +32,7 @@ def panel_rows(config, network, predictors, state, labelled, target):
     (volume, labelled_region), (_, target_region) = labelled, target
     validation = volume.grid.inside(volume.split.validation)
     fits = validation.shape[0] and min(validation.shape[1:]) >= config.sampling.patch_size
-    name = f"{labelled_domain(config)}, {'validation' if fits else 'labelled training'}"
+    name = f"{labelled_domain(config)}, {'validation' if fits else 'training'}"
     shown = ((name, "source", labelled_region, (validation,) if fits else labelled_region.parts or (labelled_region.box,)),
              ("target, training", config.model.batch_statistics, target_region, (target_region.box,)))
     side = min(2 * config.sampling.patch_size, *(size for *_, boxes in shown for box in boxes for size in box.shape[1:]))

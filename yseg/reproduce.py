@@ -1,9 +1,9 @@
-"""The paper's table and figure as lists of runs: what is missing is trained, what is done is skipped.
+"""The paper's table and figures as lists of runs: what is missing is trained, what is done is skipped.
 
     OUT/runs/NAME/                      a run: a method and a seed, and maybe a share of target labels
     OUT/results.csv                     a line for each run and each kind of batch statistics it is scored with
     OUT/costs.csv                       what each run took
-    OUT/table1.md, OUT/figure3.png      the summaries
+    OUT/table1.md, OUT/figure3.png, OUT/figure4.png      the summaries
 
 Every method has the same data, augmentation, steps and batch statistics in a row of the table. Labels of the test region are
 read by scoring alone.
@@ -16,17 +16,22 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from yseg.config import METHODS, Experiment, Inference, InputError, Record
-from yseg.data.prepare import resolve
-from yseg.experiment import evaluate, finetune, supervised, train
+from yseg.data.grid import apply_rule
+from yseg.data.prepare import open_domain, resolve
+from yseg.experiment import evaluate, finetune, predict_box, supervised, train
+from yseg.pictures import copying, middle_section
 from yseg.report import markdown_table
-from yseg.report.figures import label_curves
-from yseg.runs import check_workdir
+from yseg.report.figures import comparison, label_curves
+from yseg.runs import check_workdir, load_state, read_config
 from yseg.training.recorder import read_metrics, write_whole
 from yseg.uncertainty import bootstrap_iou, mean_and_spread, paired_difference
 
-EXPERIMENTS = ("table1", "figure3")
+EXPERIMENTS = ("table1", "figure3", "figure4")
 FRACTIONS = (0.05, 0.15, 0.3, 0.6, 1.0)
+SHOWN_METHODS, SHOWN_FRACTION = ("ft", "dann", "ynet"), 0.15  # of figure 4
 PAPER = {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55}  # table 1, row D, in per cent
 NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net", "oracle": "oracle"}
 COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "iou", "precision", "recall", "f1", "object_f1",
@@ -87,8 +92,10 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS):
     if experiment not in EXPERIMENTS:
         raise InputError(f"--experiment={experiment}: must be one of {', '.join(EXPERIMENTS)}")
     runs = []
+    methods = SHOWN_METHODS if experiment == "figure4" else METHODS
+    fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions
     for seed in seeds:
-        for method in METHODS:
+        for method in methods:
             config = dataclasses.replace(configs[method], seed=seed)
             runs.append(Run(f"{method}_seed{seed}", method, seed, config=config))
         if experiment == "table1":
@@ -96,7 +103,7 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS):
             runs.append(Run(f"oracle_seed{seed}", "oracle", seed, config=oracle, statistics=("source",)))
         else:
             runs += [Run(f"{method}_seed{seed}_{fraction:g}", method, seed, fraction, f"{method}_seed{seed}", None, ("source",))
-                     for method in METHODS for fraction in fractions]
+                     for method in methods for fraction in fractions]
     return runs
 
 
@@ -153,9 +160,11 @@ def cost(runs, out):
     return line
 
 
-def summarise(experiment, rows, out):
-    """Write table1.md or figure3.png; returns what to print: the table, and the path."""
+def summarise(experiment, runs, rows, out):
+    """Write table1.md, figure3.png or figure4.png; returns what to print: the table, and the path."""
     out = Path(out)
+    if experiment == "figure4":
+        return str(figure4(runs, out))
     if experiment == "table1":
         table = table1(rows)
         write_whole(out / "table1.md", table)
@@ -264,3 +273,27 @@ def figure3(rows, path):
                 points.setdefault(row["fraction"] or 0.0, []).append(row["iou"])
         curves[NAMES[method]] = sorted(points.items())
     return label_curves(curves, path)
+
+
+def figure4(runs, out):
+    """Figure 4 as PNG: the middle section of the target's test box and what methods find in it, unsupervised and fine-tuned.
+
+    Args:
+      runs: see `plan`; those of the first seed are shown.
+      out: the folder of the experiment.
+    """
+    out, columns = Path(out), {}
+    for run in (run for run in runs if run.seed == runs[0].seed):
+        config = read_config(out / "runs" / run.name)
+        target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=True)
+        box = middle_section(target.split.test)
+        found = np.zeros(box.shape, np.uint8)
+        state, statistics = load_state(out / "runs" / run.name, config), config.model.batch_statistics
+        for _ in copying(predict_box(config, state, statistics, target, box), box, found, config.inference.threshold):
+            pass
+        name = f"{100 * run.fraction:g} % of the labels" if run.fraction else "unsupervised"
+        columns.setdefault(NAMES[run.method], {})[name] = found[0]
+    image = target.image[box.slices].read().result()[0]
+    truth = apply_rule(target.labels[box.slices].read().result(), target.rule)[0]
+    title = f"Test part of the target, section {box.start[0]}, seed {runs[0].seed}"
+    return comparison(image, truth, columns, out / "figure4.png", title, target.pixel_size_nm)

@@ -124,6 +124,45 @@ def label_curves(curves, path):
     return _write(figure, path)
 
 
+def comparison(image, truth, columns, path, title, pixel_size_nm):
+    """Draw a section's image and truth beside what several methods find in it.
+
+    Args:
+      image: real [y, x].
+      truth: int [y, x], the true classes, -1 = no label.
+      columns: dict from a heading to a dict from a row's name to the predicted classes, int [y, x]; the same rows in each.
+      path: of the PNG; its folder is made if need be.
+      title: over the whole figure.
+      pixel_size_nm: size of a pixel in y and x.
+
+    Returns:
+      The path.
+    """
+    names = list(next(iter(columns.values())))
+    height, width = np.shape(image)
+    size = SECTION_INCHES / 2 / max(height, width)
+    figure = Figure(figsize=((1 + len(columns)) * (width * size + 0.2) + 0.4, len(names) * (height * size + 0.4) + 1.0),
+                    layout="constrained")
+    figure.suptitle(_fill(title, figure), fontweight="bold")
+    grid, grey = figure.subplots(len(names), 1 + len(columns), squeeze=False), _grey(image)
+    for row, name in enumerate(names):
+        axes = grid[row, 0]
+        if row == 0:
+            axes.set_title("image")
+            _show(axes, grey)
+            _scale_bar(axes, grey, pixel_size_nm)
+        elif row == 1:
+            axes.set_title("truth")
+            _show(axes, _paint_labels(grey, truth, (TRUTH,)))
+        else:
+            axes.set_axis_off()
+        for axes, (heading, found) in zip(grid[row, 1:], columns.items(), strict=True):
+            axes.set_title(f"{heading}, {name}")
+            _show(axes, _paint_labels(grey, found[name], (PREDICTION,)))
+    _legend(figure, {"truth": TRUTH, "prediction": PREDICTION})
+    return _write(figure, path)
+
+
 def overlay(image, labels, path, title, pixel_size_nm, truth=None):
     """Draw one section with its segmentation, and with what is right and wrong in it if the truth is given.
 

@@ -1,0 +1,63 @@
+"""The choice of a weight without target labels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from yseg.config import Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
+from yseg.data.volume import create_volume
+from yseg.sweep import COLUMNS, judge, sweep, with_weight
+
+SHAPE = (3, 64, 96)
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+def domain(name, **fields):
+    image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=2" for content in ("image", "labels"))
+    return Domain(**{"image": image, "labels": labels, "foreground": ">0", "pixel_size_nm": 10.0} | fields)
+
+
+def tiny(**fields):
+    defaults = {
+        "method": "coral", "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3),
+        "sampling": Sampling(patch_size=16, batch_size=2), "model": Model(levels=1, features=4),
+        "optimizer": Optimizer(steps=4, warmup_steps=1), "inference": Inference(tile_size=64, overlap=4),
+        "record": Record(validate_every=0, images=0)}
+    return Experiment(**defaults | fields)
+
+
+def test_the_weight_is_that_of_what_the_method_adds():
+    for method in ("mmd", "coral", "dann"):
+        assert with_weight(tiny(method=method), 7.0).adaptation.weight == 7.0
+    adaptation = with_weight(tiny(method="ynet"), 7.0).adaptation
+    assert adaptation.reconstruction_source == adaptation.reconstruction_target == 7.0
+    assert adaptation.weight == tiny().adaptation.weight
+    with pytest.raises(InputError, match="must be a method with a weight"):
+        with_weight(tiny(method="ft"), 7.0)
+
+
+@pytest.mark.slow
+def test_a_sweep_ranks_every_weight_the_same_whatever_the_target_labels_are(tmp_path):
+    told = []
+    rows = sweep(tiny(), [1.0, 1000.0], tmp_path / "first", told.append, quiet=True)
+    assert sorted(row["weight"] for row in rows) == [1.0, 1000.0]
+    assert rows[0]["rank"] >= rows[1]["rank"]
+    assert (tmp_path / "first" / "sweep.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    again = sweep(tiny(), [1.0, 1000.0], tmp_path / "first", told.append, quiet=True)
+    assert again == rows
+    assert [line.rsplit(": ")[1] for line in told] == ["training"] * 2 + ["done before"] * 2
+
+    path = str(tmp_path / "noise.zarr")
+    with create_volume(path, SHAPE, np.uint8, 10.0) as store:
+        store.write(np.random.default_rng(0).integers(0, 2, SHAPE, np.uint8)).result()
+    noisy = tiny(target=domain("target", test_fraction=0.3, labels=path))
+    sweep(noisy, [1.0], tmp_path / "second", told.append, quiet=True)
+    assert judge(tmp_path / "second" / "runs" / "1") == judge(tmp_path / "first" / "runs" / "1")
+
+
+def test_without_a_validation_box_it_is_refused(tmp_path):
+    config = tiny(source=dataclasses.replace(tiny().source, validation_fraction=0.0))
+    with pytest.raises(InputError, match=r"--config\.source\.validation_fraction=0"):
+        sweep(config, [1.0], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,116 @@
+"""Choosing the weight of a method's added term without labels of the target.
+
+Each candidate is trained and judged by what needs no target labels: the IoU on the source's validation box, and criteria of its
+predictions on the target's training box (`yseg.criteria`). The one with the best mean rank of the two is chosen.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+
+from yseg import criteria
+from yseg.config import InputError
+from yseg.data.grid import apply_rule
+from yseg.data.prepare import evenly_spaced, open_domain, resolve
+from yseg.experiment import predict_box, train
+from yseg.pictures import sections_of
+from yseg.runs import check_workdir, load_state, read_config
+from yseg.training.recorder import read_metrics, write_whole
+
+SECTIONS, PIXELS = 8, 20000  # of the target that are judged
+CRITERION = "balanced_information"  # that is combined with the source's validation IoU
+COLUMNS = ("weight", "validation_iou", "entropy", "information_maximisation", "balanced_information", "neighbourhood_density",
+           "nuclear_norm", "rank", "run")
+
+
+def with_weight(config, weight):
+    """The config with that weight of what its method adds: lambda, or both of Y-Net's reconstruction weights."""
+    if config.method == "ft":
+        raise InputError("--config=...:ft: must be a method with a weight, such as ynet")
+    names = ("reconstruction_source", "reconstruction_target") if config.method == "ynet" else ("weight",)
+    return dataclasses.replace(config, adaptation=dataclasses.replace(config.adaptation, **dict.fromkeys(names, weight)))
+
+
+def sweep(config, weights, out, tell=print, quiet=False):
+    """Train and judge a candidate for each weight; what is done is skipped.
+
+    Args:
+      config: `yseg.config.Experiment`; its source has a validation box.
+      weights: of the candidates.
+      out: the folder of the sweep: runs/, sweep.csv.
+      tell: called with a line about every run.
+      quiet: show no progress.
+
+    Returns:
+      The rows of sweep.csv, dicts with COLUMNS, the chosen one first.
+
+    Raises:
+      InputError: a method without a weight, a source without a validation box, what `yseg.experiment.train` raises.
+    """
+    out = Path(out)
+    if not config.source.validation_fraction:
+        raise InputError("--config.source.validation_fraction=0: must be above 0, as candidates are judged on that part")
+    candidates = {weight: resolve(with_weight(config, weight)) for weight in weights}
+    for weight, candidate in candidates.items():
+        check_workdir(candidate, out / "runs" / f"{weight:g}")
+    rows = []
+    for number, (weight, candidate) in enumerate(candidates.items(), 1):
+        workdir = out / "runs" / f"{weight:g}"
+        judged = workdir / "judged.json"
+        tell(f"{number}/{len(candidates)} weight {weight:g}: {'done before' if judged.exists() else 'training'}")
+        if not judged.exists():
+            train(candidate, workdir, quiet)
+            write_whole(judged, json.dumps(judge(workdir), allow_nan=False) + "\n")
+        rows.append({"weight": weight, "run": str(workdir), **json.loads(judged.read_text(encoding="utf-8"))})
+    for row, rank in zip(rows, criteria.rank_average(*([row[name] for row in rows] for name in ("validation_iou", CRITERION))),
+                         strict=True):
+        row["rank"] = float(rank)
+    rows.sort(key=lambda row: -row["rank"])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(out / "sweep.csv", text.getvalue())
+    return rows
+
+
+def judge(workdir):
+    """What can be said of a run without labels of the target: dict with the criteria of COLUMNS, higher is better.
+
+    Predictions are those of PIXELS voxels of SECTIONS sections of the target's training box, the same for every run. The share of
+    foreground that `balanced_information` expects is that of the source's labels in its training box.
+    """
+    config = read_config(workdir)
+    state = load_state(workdir, config)
+    working = config.sampling.working_pixel_size_nm
+    target = open_domain(config.target, working, "--config.target", with_labels=False)
+    box = target.split.train
+    parts = [sections_of(box, section, section + 1) for section in evenly_spaced(box.start[0], box.stop[0], SECTIONS)]
+    random = np.random.default_rng(0)
+    sampled = []
+    for part in parts:
+        blocks = predict_box(config, state, config.model.batch_statistics, target, part)
+        probabilities = np.concatenate([found.reshape(-1, found.shape[-1]) for _, found in blocks])
+        sampled.append(probabilities[random.integers(0, len(probabilities), PIXELS // len(parts))])
+    probabilities = np.concatenate(sampled)
+    return {
+        "validation_iou": read_metrics(workdir)[-1]["validation_iou"],
+        "entropy": criteria.entropy_score(probabilities),
+        "information_maximisation": criteria.information_maximisation(probabilities),
+        "balanced_information": criteria.balanced_information(probabilities, _foreground_share(config)),
+        "neighbourhood_density": criteria.soft_neighbourhood_density(probabilities),
+        "nuclear_norm": criteria.batch_nuclear_norm(probabilities)}
+
+
+def _foreground_share(config):
+    """Share of class 1 among the labelled voxels of some sections of the source's training box."""
+    source = open_domain(config.source, config.sampling.working_pixel_size_nm, "--config.source", with_labels=True)
+    box = source.split.train
+    labels = [apply_rule(source.labels[sections_of(box, section, section + 1).slices].read().result(), source.rule)
+              for section in evenly_spaced(box.start[0], box.stop[0], SECTIONS)]
+    labels = np.concatenate([each[each >= 0] for each in labels])
+    return float(np.mean(labels == 1))
