@@ -4,7 +4,7 @@
     python -m launch.reproduce --experiment=figure3 --config=configs/epfl_to_vnc.py --out=runs/table1 --seeds=0
 
 What is missing is trained, what is done is skipped: the same command continues, and experiments share their runs in one folder.
-It leaves results.csv, costs.csv, and table1.md, figure3.png or figure4.png.
+It leaves results.csv, costs.csv, and table1.md, figure1.png, figure3.png or figure4.png.
 """
 
 from absl import flags
@@ -14,9 +14,9 @@ from launch import program
 
 def define(values):
     """Add the program's own flags."""
-    flags.DEFINE_enum("experiment", "table1", ["table1", "figure3", "figure4"], "table1: all methods and an oracle; figure3:"
-                      " fine-tuned on shares of the target labels; figure4: a section, segmented before and after",
-                      flag_values=values)
+    flags.DEFINE_enum("experiment", "table1", ["table1", "figure1", "figure3", "figure4"], "table1: all methods and an oracle;"
+                      " figure1: the domain shift by level; figure3: fine-tuned on shares of the target labels; figure4: a"
+                      " section, segmented before and after", flag_values=values)
     flags.DEFINE_enum("budget", "cpu", ["smoke", "cpu", "gpu"], "smoke: a few steps of a tiny network, to try the way; cpu: the"
                       " config as it is; gpu: full resolution and the paper's network", flag_values=values)
     program.define_required("out", "the folder of the experiment; it is created", values)

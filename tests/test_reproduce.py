@@ -88,7 +88,7 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
     same = [dataclasses.replace(run.config, name="", method="ft", seed=0, adaptation=configs["ft"].adaptation,
                                 finetuning=configs["ft"].finetuning, model=configs["ft"].model) for run in runs]
     assert all(config == same[0] for config in same)  # data, augmentation, steps, ...
-    with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure3, figure4"):
+    with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure1, figure3, figure4"):
         plan("table2", configs, [0])
 
 

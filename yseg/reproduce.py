@@ -3,7 +3,7 @@
     OUT/runs/NAME/                      a run: a method and a seed, and maybe a share of target labels
     OUT/results.csv                     a line for each run and each kind of batch statistics it is scored with
     OUT/costs.csv                       what each run took
-    OUT/table1.md, OUT/figure3.png, OUT/figure4.png      the summaries
+    OUT/table1.md, OUT/figure1.png, ...     the summaries
 
 Every method has the same data, augmentation, steps and batch statistics in a row of the table. Labels of the test region are
 read by scoring alone.
@@ -24,12 +24,13 @@ from yseg.data.prepare import open_domain, resolve
 from yseg.experiment import evaluate, finetune, predict_box, supervised, train
 from yseg.pictures import copying, middle_section
 from yseg.report import markdown_table
-from yseg.report.figures import comparison, label_curves
+from yseg.report.paper import comparison, label_curves, shift_by_level
 from yseg.runs import check_workdir, load_state, read_config
+from yseg.shift import domain_shift
 from yseg.training.recorder import read_metrics, write_whole
 from yseg.uncertainty import bootstrap_iou, mean_and_spread, paired_difference
 
-EXPERIMENTS = ("table1", "figure3", "figure4")
+EXPERIMENTS = ("table1", "figure1", "figure3", "figure4")
 FRACTIONS = (0.05, 0.15, 0.3, 0.6, 1.0)
 SHOWN_METHODS, SHOWN_FRACTION = ("ft", "dann", "ynet"), 0.15  # of figure 4
 PAPER = {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55}  # table 1, row D, in per cent
@@ -92,7 +93,7 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS):
     if experiment not in EXPERIMENTS:
         raise InputError(f"--experiment={experiment}: must be one of {', '.join(EXPERIMENTS)}")
     runs = []
-    methods = SHOWN_METHODS if experiment == "figure4" else METHODS
+    methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(experiment, METHODS)
     fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions
     for seed in seeds:
         for method in methods:
@@ -101,7 +102,7 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS):
         if experiment == "table1":
             oracle = supervised(dataclasses.replace(configs["ft"], seed=seed, name="oracle"), 1.0)
             runs.append(Run(f"oracle_seed{seed}", "oracle", seed, config=oracle, statistics=("source",)))
-        else:
+        elif experiment != "figure1":
             runs += [Run(f"{method}_seed{seed}_{fraction:g}", method, seed, fraction, f"{method}_seed{seed}", None, ("source",))
                      for method in methods for fraction in fractions]
     return runs
@@ -161,8 +162,11 @@ def cost(runs, out):
 
 
 def summarise(experiment, runs, rows, out):
-    """Write table1.md, figure3.png or figure4.png; returns what to print: the table, and the path."""
+    """Write table1.md, or the PNG of a figure; returns what to print: the table, and the path."""
     out = Path(out)
+    if experiment == "figure1":
+        title = f"Activations of a network trained on the source alone, seed {runs[0].seed}, and the shift by level"
+        return str(shift_by_level(domain_shift(out / "runs" / runs[0].name), out / "figure1.png", title))
     if experiment == "figure4":
         return str(figure4(runs, out))
     if experiment == "table1":

@@ -63,7 +63,7 @@ def loss_curves(metrics, path):
         axes.set_ylabel(kind)
     panels[-1].set_xlabel("step")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
-    return _write(figure, path)
+    return write_figure(figure, path)
 
 
 def panels(rows, path, title, pixel_size_nm):
@@ -81,86 +81,24 @@ def panels(rows, path, title, pixel_size_nm):
     """
     classes = max((int(np.max(labels)) for row in rows for labels in row[2:] if labels is not None), default=1)
     figure = Figure(figsize=(3 * PATCH_INCHES + 0.5, len(rows) * (PATCH_INCHES + 0.1) + 0.8), layout="constrained")
-    figure.suptitle(_fill(title, figure), fontweight="bold")
+    figure.suptitle(filled(title, figure), fontweight="bold")
     grid = figure.subplots(len(rows), 3, squeeze=False)
     for axes, heading in zip(grid[0], ("image", "truth", "prediction"), strict=True):
         axes.set_title(heading)
     for (image_axes, truth_axes, prediction_axes), (name, image, truth, prediction) in zip(grid, rows, strict=True):
-        grey = _grey(image)
-        _show(image_axes, grey)
-        _scale_bar(image_axes, grey, pixel_size_nm)
+        grey = grey_image(image)
+        show_image(image_axes, grey)
+        draw_scale_bar(image_axes, grey, pixel_size_nm)
         image_axes.set_ylabel(textwrap.fill(name, 28))
         if truth is None:
-            _show(truth_axes, np.full_like(grey, 0.9))
+            show_image(truth_axes, np.full_like(grey, 0.9))
             truth_axes.text(0.5, 0.5, "no labels", ha="center", va="center", transform=truth_axes.transAxes)
         else:
-            _show(truth_axes, _paint_labels(grey, truth, CLASSES if classes > 1 else (TRUTH,)))
-        _show(prediction_axes, _paint_labels(grey, prediction, CLASSES if classes > 1 else (PREDICTION,)))
+            show_image(truth_axes, paint_labels(grey, truth, CLASSES if classes > 1 else (TRUTH,)))
+        show_image(prediction_axes, paint_labels(grey, prediction, CLASSES if classes > 1 else (PREDICTION,)))
     if classes > 1:
-        _legend(figure, {f"class {index}": _class_colour(CLASSES, index) for index in range(1, classes + 1)})
-    return _write(figure, path)
-
-
-def label_curves(curves, path):
-    """Draw the test IoU against the share of target labels, a curve for each method, with the spread over seeds.
-
-    Args:
-      curves: dict from a method's name to a list of (share in [0, 1], [IoU of each seed]).
-      path: of the PNG; its folder is made if need be.
-
-    Returns:
-      The path.
-    """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for index, (name, points) in enumerate(curves.items()):
-        shares = [100 * share for share, _ in points]
-        means = [np.mean(values) for _, values in points]
-        spread = [np.std(values, ddof=1) if len(values) > 1 else 0 for _, values in points]
-        axes.errorbar(shares, means, spread, color=CURVES[index % len(CURVES)], marker="osD^v"[index % 5], capsize=3, label=name)
-    axes.set(xlabel="labels of the target's training part, %", ylabel="test IoU")
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    return _write(figure, path)
-
-
-def comparison(image, truth, columns, path, title, pixel_size_nm):
-    """Draw a section's image and truth beside what several methods find in it.
-
-    Args:
-      image: real [y, x].
-      truth: int [y, x], the true classes, -1 = no label.
-      columns: dict from a heading to a dict from a row's name to the predicted classes, int [y, x]; the same rows in each.
-      path: of the PNG; its folder is made if need be.
-      title: over the whole figure.
-      pixel_size_nm: size of a pixel in y and x.
-
-    Returns:
-      The path.
-    """
-    names = list(next(iter(columns.values())))
-    height, width = np.shape(image)
-    size = SECTION_INCHES / 2 / max(height, width)
-    figure = Figure(figsize=((1 + len(columns)) * (width * size + 0.2) + 0.4, len(names) * (height * size + 0.4) + 1.0),
-                    layout="constrained")
-    figure.suptitle(_fill(title, figure), fontweight="bold")
-    grid, grey = figure.subplots(len(names), 1 + len(columns), squeeze=False), _grey(image)
-    for row, name in enumerate(names):
-        axes = grid[row, 0]
-        if row == 0:
-            axes.set_title("image")
-            _show(axes, grey)
-            _scale_bar(axes, grey, pixel_size_nm)
-        elif row == 1:
-            axes.set_title("truth")
-            _show(axes, _paint_labels(grey, truth, (TRUTH,)))
-        else:
-            axes.set_axis_off()
-        for axes, (heading, found) in zip(grid[row, 1:], columns.items(), strict=True):
-            axes.set_title(f"{heading}, {name}")
-            _show(axes, _paint_labels(grey, found[name], (PREDICTION,)))
-    _legend(figure, {"truth": TRUTH, "prediction": PREDICTION})
-    return _write(figure, path)
+        draw_legend(figure, {f"class {index}": _class_colour(CLASSES, index) for index in range(1, classes + 1)})
+    return write_figure(figure, path)
 
 
 def overlay(image, labels, path, title, pixel_size_nm, truth=None):
@@ -178,7 +116,7 @@ def overlay(image, labels, path, title, pixel_size_nm, truth=None):
       The path.
     """
     labels = np.asarray(labels).astype(int)
-    rgb, classes = _grey(image), int(np.max(labels, initial=0))
+    rgb, classes = grey_image(image), int(np.max(labels, initial=0))
     if truth is not None:
         truth = np.asarray(truth)
         labelled, predicted, true = truth >= 0, labels > 0, truth > 0
@@ -203,11 +141,11 @@ def overlay(image, labels, path, title, pixel_size_nm, truth=None):
     inches = SECTION_INCHES / max(height, width)
     figure = Figure(figsize=(max(4.0, width * inches), height * inches + 0.9), layout="constrained")
     axes = figure.subplots()
-    axes.set_title(_fill(title, figure))
-    _show(axes, rgb)
-    _scale_bar(axes, rgb, pixel_size_nm)
-    _legend(figure, legend)
-    return _write(figure, path)
+    axes.set_title(filled(title, figure))
+    show_image(axes, rgb)
+    draw_scale_bar(axes, rgb, pixel_size_nm)
+    draw_legend(figure, legend)
+    return write_figure(figure, path)
 
 
 def _is_finite_number(value):
@@ -234,7 +172,7 @@ def _draw_curves(axes, curves):
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
 
 
-def _grey(image):
+def grey_image(image):
     """The image as RGB in [0, 1]; the darkest and the brightest hundredth of its pixels saturate."""
     image = np.asarray(image, float)
     low, high = np.percentile(image, (1, 99))
@@ -246,7 +184,7 @@ def _class_colour(colours, index):
     return colours[(index - 1) % len(colours)]
 
 
-def _paint_labels(rgb, labels, colours):
+def paint_labels(rgb, labels, colours):
     """Every class in its colour; a float array is the probability of one class. Pixels without a label are striped."""
     labels = np.asarray(labels)
     if np.issubdtype(labels.dtype, np.floating):
@@ -273,13 +211,14 @@ def _stripe(rgb, mask):
     return np.where(mask[:, :, None], 0.3 * rgb + 0.7 * shade, rgb)
 
 
-def _show(axes, rgb):
+def show_image(axes, rgb):
+    """An RGB image without ticks and frame."""
     axes.imshow(np.clip(rgb, 0, 1))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
-def _scale_bar(axes, rgb, pixel_size_nm):
+def draw_scale_bar(axes, rgb, pixel_size_nm):
     """A bar of 1, 2 or 5 times a power of ten nm, at most a third of the width, at the lower right."""
     height, width = rgb.shape[:2]
     longest = width * pixel_size_nm / 3
@@ -295,17 +234,19 @@ def _scale_bar(axes, rgb, pixel_size_nm):
                   path_effects=[patheffects.withStroke(linewidth=2, foreground="black")])
 
 
-def _fill(title, figure):
+def filled(title, figure):
+    """A title in lines that the figure is wide enough for."""
     return textwrap.fill(title, int(9 * figure.get_figwidth()))  # letters to an inch
 
 
-def _legend(figure, colours):
+def draw_legend(figure, colours):
+    """A legend below the figure: dict from a name to its colour."""
     handles = [Patch(facecolor=colour, label=name) for name, colour in colours.items()]
     columns = max(1, int(figure.get_figwidth() / 1.6))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), frameon=False)
 
 
-def _write(figure, path):
+def write_figure(figure, path):
     """Save the figure as PNG beside its place, then move it there, so that a reader never meets half a file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
