@@ -227,6 +227,13 @@ def test_the_workdir_of_another_config_is_refused_and_not_changed(trained):
     assert files(trained) == before
 
 
+def test_what_a_kill_left_of_the_first_file_does_not_stop_a_run(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".config.json.12.unfinished").write_text("{")
+    yseg.train(tiny(optimizer=Optimizer(steps=0)), tmp_path / "run", quiet=True)
+    assert read_config(tmp_path / "run").optimizer.steps == 0
+
+
 def test_a_folder_with_other_things_is_refused_and_not_changed(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(yseg.InputError, match="--workdir="):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -106,6 +107,20 @@ def test_from_scratch_it_is_an_oracle_that_needs_no_source(tmp_path):
 def test_what_is_wrong_is_named_and_leaves_no_workdir(start, tmp_path, changes, named):
     with pytest.raises(yseg.InputError, match=named):
         yseg.finetune(**{"start": start, "workdir": tmp_path / "run", "fraction": 0.5, "quiet": True} | changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_must_be_named_and_the_run_trained_to_its_end(start, tmp_path):
+    config = supervised(read_config(start), 0.5, str(start))
+    unnamed = dataclasses.replace(config, finetuning=dataclasses.replace(config.finetuning, boxes=()))
+    with pytest.raises(yseg.InputError, match=r"without --config\.finetuning\.boxes"):
+        yseg.train(unnamed, tmp_path / "run", quiet=True)
+    shutil.copytree(start, tmp_path / "start")
+    whole = json.loads((start / "config.json").read_text())
+    whole["optimizer"]["steps"] = 400
+    (tmp_path / "start" / "config.json").write_text(json.dumps(whole))
+    with pytest.raises(yseg.InputError, match="is at step 4 of 400"):
+        yseg.finetune(tmp_path / "start", tmp_path / "run", 0.5, quiet=True)
     assert not (tmp_path / "run").exists()
 
 

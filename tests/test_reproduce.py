@@ -74,6 +74,10 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path,
     assert "CORAL" in table1(rows)
 
     tuned = execute(few("figure3"), tmp_path / "killed", 2, told.append, quiet=True)  # shares the runs of the table
+    with open(results, newline="") as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["oracle", *["ft"] * 2, *["coral"] * 2, "ft", "coral"]
+    with pytest.raises(InputError, match=r"--tuning_steps=3: .* was fine-tuned for 2 steps"):
+        execute(few("figure3"), tmp_path / "killed", 3, told.append, quiet=True)
     assert [line.rsplit(": ")[1] for line in told[-4:]] == ["done before"] * 2 + ["training"] * 2
     assert [row["fraction"] for row in tuned] == [None] * 4 + [0.5] * 2
     assert figure3(tuned, tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
@@ -88,6 +92,9 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
     same = [dataclasses.replace(run.config, name="", method="ft", seed=0, adaptation=configs["ft"].adaptation,
                                 finetuning=configs["ft"].finetuning, model=configs["ft"].model) for run in runs]
     assert all(config == same[0] for config in same)  # data, augmentation, steps, ...
+    for wrong, named in (({"seeds": [1, 1]}, "--seeds=1,1: must differ"), ({"fractions": [1.5]}, "--fractions=1.5: must be")):
+        with pytest.raises(InputError, match=named):
+            plan("figure3", configs, **{"seeds": [0]} | wrong)
     with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure1, figure3, figure4"):
         plan("table2", configs, [0])
 

@@ -37,7 +37,7 @@ def test_activations_are_those_of_encode_and_lead_to_the_logits():
     for level, expected in enumerate(network.apply(variables, images, method="encode")):
         np.testing.assert_allclose(seen[f"encoder {level}"], expected, atol=1e-5)
     output = variables["params"]["decoder"]["output"]
-    logits = seen["decoder 0"] @ output["kernel"] + output["bias"]
+    logits = seen["decoder 0"] @ np.asarray(output["kernel"]) + np.asarray(output["bias"])
     np.testing.assert_allclose(logits, network.apply(variables, images), atol=1e-4)
 
 

@@ -142,11 +142,6 @@ def default_adaptation(method):
     return Adaptation(**_ADAPTATION[method])
 
 
-def default_batch_statistics(method):
-    """Whose batch statistics a method uses on the target: those of the training for `ft`, which is source-only, else its own."""
-    return "source" if method == "ft" else "target"
-
-
 @dataclasses.dataclass
 class Optimizer:
     """The optimiser and the length of the training."""
@@ -275,6 +270,18 @@ def check(config):
     if config.loss.class_weights and len(config.loss.class_weights) != model.classes:
         raise InputError(f"--config.loss.class_weights={tuple(config.loss.class_weights)}: must have"
                          f" --config.model.classes={model.classes} entries")
+    if not adaptation.bandwidths:
+        raise InputError("--config.adaptation.bandwidths=(): must be numbers above 0, such as '(0.5, 1, 2)'")
+    if config.method == "coral" and adaptation.pixels * config.sampling.batch_size < 2:
+        raise InputError("--config.adaptation.pixels=1: must be at least 2 with --config.sampling.batch_size=1, as CORAL compares"
+                         " covariances")
+    if config.loss.class_weights and not sum(config.loss.class_weights):
+        raise InputError(f"--config.loss.class_weights={tuple(config.loss.class_weights)}: must not all be 0")
+    if config.loss.name == "tversky" and not config.loss.tversky_alpha + config.loss.tversky_beta:
+        raise InputError("--config.loss.tversky_alpha=0: must be above 0 with --config.loss.tversky_beta=0")
+    if config.finetuning.start and config.optimizer.steps and not config.finetuning.boxes:
+        raise InputError("--config.finetuning.start is given without --config.finetuning.boxes: must name the labels that are"
+                         " trained on; launch.finetune does")
     if adaptation.level_weights and (len(adaptation.level_weights) != model.levels + 1 or not sum(adaptation.level_weights)):
         raise InputError(f"--config.adaptation.level_weights={tuple(adaptation.level_weights)}: must have {model.levels + 1}"
                          " entries (levels and bottleneck), not all 0")

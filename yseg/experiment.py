@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 import time
 from pathlib import Path
 
@@ -46,7 +47,7 @@ from yseg.training.step import make_step
 
 # Branches of the seed's key; 0 and 1 are the readers', one for each domain.
 INITIALIZATION, TRAINING = 2, 3
-OBJECT_VOXELS = 2**28  # largest region whose objects are counted: it is held in memory
+OBJECT_VOXELS = 2**26  # largest region whose objects are counted: it is held in memory
 OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one section are no mitochondria
 VALIDATION_SECTIONS = 8  # of a validation during training; the last one takes all
 
@@ -104,8 +105,10 @@ def train(config, workdir, quiet=False):
         return {"validation_iou": scores(counts)["iou"]}
 
     def draw(state):
-        if parallel.is_main() and config.record.images:
-            rows = panel_rows(config, network, predictors, state, (labelled, labelled_region), (target, target_region))
+        if not config.record.images:
+            return
+        rows = panel_rows(config, network, predictors, state, (labelled, labelled_region), (target, target_region))
+        if parallel.is_main():
             title = f"{config.name}: step {int(state.step)}"
             path = panels(rows, workdir / REPORT / "panels.png", title, working)
             recorder.write_picture("panels", path, int(state.step))
@@ -139,7 +142,11 @@ def initial_state(config, key):
     started = read_config(config.finetuning.start, "--from")
     if dataclasses.replace(started.model, batch_statistics="") != dataclasses.replace(config.model, batch_statistics=""):
         raise InputError(f"--from={config.finetuning.start}: must hold a network with the same --config.model")
-    variables = inference_variables(load_state(config.finetuning.start, started, "--from"), started.model.batch_statistics)
+    trained = load_state(config.finetuning.start, started, "--from")
+    if trained.step < started.optimizer.steps:
+        raise InputError(f"--from={config.finetuning.start}: is at step {trained.step} of {started.optimizer.steps}; must be a"
+                         " run that was trained to its end")
+    variables = inference_variables(trained, started.model.batch_statistics)
     return state.replace(params={"network": variables["params"]}, batch_stats=variables["batch_stats"])
 
 
@@ -273,7 +280,7 @@ def _object_scores(volume, box, predicted):
     truth = apply_rule(volume.labels[box.slices].read().result(), volume.rule)
     least = math.ceil((OBJECT_NM / volume.pixel_size_nm) ** 2)
     return {"object_least_voxels": least,
-            **object_scores(np.where(truth < 0, -1, truth == 1), predicted == 1, least_voxels=least)}
+            **object_scores(np.where(truth < 0, np.int8(-1), (truth == 1).astype(np.int8)), predicted == 1, least_voxels=least)}
 
 
 def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
@@ -316,6 +323,8 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
     config, workdir = read_config(workdir), Path(workdir)
     threshold = _check_threshold(threshold, config)
     check_output(output, overwrite)
+    if os.path.realpath(output) == os.path.realpath(image):
+        raise InputError(f"--output={output}: must be another path than --image")
     known = given_domain(config, image, None, pixel_size_nm, None)
     volume = open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)

@@ -84,18 +84,25 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS):
     Args:
       experiment: of EXPERIMENTS.
       configs: dict from each of METHODS to its resolved `yseg.config.Experiment`, at the budget.
-      seeds: of the runs.
+      seeds: of the runs; figures 1 and 4 show the first one alone.
       fractions: of target labels, for figure3.
 
     Raises:
-      InputError: no such experiment; a target without labels.
+      InputError: no such experiment; a target without labels or test box; seeds or fractions that make no sense.
     """
     if experiment not in EXPERIMENTS:
         raise InputError(f"--experiment={experiment}: must be one of {', '.join(EXPERIMENTS)}")
+    target = configs["ft"].target
+    if not target.labels or not target.test_fraction:
+        raise InputError("--config.target.labels and --config.target.test_fraction must be given: runs are scored on that part")
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds={','.join(map(str, seeds))}: must differ from one another")
+    if not all(0 < fraction <= 1 for fraction in fractions):
+        raise InputError(f"--fractions={','.join(map(str, fractions))}: must be above 0 and at most 1")
     runs = []
     methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(experiment, METHODS)
     fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions
-    for seed in seeds:
+    for seed in seeds[:1] if experiment in ("figure1", "figure4") else seeds:
         for method in methods:
             config = dataclasses.replace(configs[method], seed=seed)
             runs.append(Run(f"{method}_seed{seed}", method, seed, config=config))
@@ -130,6 +137,9 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
         workdir = out / "runs" / run.name
         done = all(_results(workdir, statistics).exists() for statistics in run.statistics)
         tell(f"{number}/{len(runs)} {run.name}: {'done before' if done else 'training'}")
+        if done and not run.config and read_config(workdir).optimizer.steps != tuning_steps:
+            raise InputError(f"--tuning_steps={tuning_steps}: {workdir} was fine-tuned for {read_config(workdir).optimizer.steps}"
+                             " steps; must be the same, or --out another folder")
         if not done:
             if run.config:
                 train(run.config, workdir, quiet)
@@ -139,8 +149,8 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
                 results = evaluate(workdir, batch_statistics=statistics, quiet=quiet)
                 write_whole(_results(workdir, statistics), json.dumps(results, allow_nan=False) + "\n")
         rows += [_row(run, workdir, statistics) for statistics in run.statistics]
-        write_whole(out / "results.csv", _csv(rows, COLUMNS))
-        write_whole(out / "costs.csv", _csv(rows, COST_COLUMNS))
+        for name, columns in (("results.csv", COLUMNS), ("costs.csv", COST_COLUMNS)):
+            write_whole(out / name, _merged(out / name, rows, columns))
     return rows
 
 
@@ -195,11 +205,14 @@ def _row(run, workdir, statistics):
         "counts": results["per_section_counts"]}
 
 
-def _csv(rows, columns):
+def _merged(path, rows, columns):
+    """The text of a CSV file with these rows in place of those of the same runs; other experiments share the file."""
+    before = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+    mine = {row["run"] for row in rows}
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows([*(row for row in before if row["run"] not in mine), *rows])
     return text.getvalue()
 
 
@@ -273,7 +286,7 @@ def figure3(rows, path):
         points = {}
         for row in rows:
             if row["method"] == method and row["iou"] is not None and (
-                    row["fraction"] is not None or row["batch_statistics"] == ("source" if method == "ft" else "target")):
+                    row["fraction"] is not None or row["batch_statistics"] == "target"):
                 points.setdefault(row["fraction"] or 0.0, []).append(row["iou"])
         curves[NAMES[method]] = sorted(points.items())
     return label_curves(curves, path)

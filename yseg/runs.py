@@ -23,7 +23,7 @@ def check_workdir(config, workdir):
             if old != new:
                 raise InputError(f"--workdir={workdir}: holds a run with {flag}={old}, which differs from {flag}={new};"
                                  " must be another folder, or the same config to continue that run")
-    elif workdir.exists() and any(workdir.iterdir()):
+    elif workdir.exists() and any(not path.name.endswith(".unfinished") for path in workdir.iterdir()):
         raise InputError(f"--workdir={workdir}: is not empty and holds no run ({CONFIG}); must be a new folder")
     parallel.wait_for_all("checked workdir")
 

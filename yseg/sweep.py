@@ -54,6 +54,9 @@ def sweep(config, weights, out, tell=print, quiet=False):
     out = Path(out)
     if not config.source.validation_fraction:
         raise InputError("--config.source.validation_fraction=0: must be above 0, as candidates are judged on that part")
+    if config.model.classes != 2 or not config.optimizer.steps:
+        raise InputError(f"--config.model.classes={config.model.classes}, --config.optimizer.steps={config.optimizer.steps}:"
+                         " must be 2 classes and at least 1 step in a sweep")
     candidates = {weight: resolve(with_weight(config, weight)) for weight in weights}
     for weight, candidate in candidates.items():
         check_workdir(candidate, out / "runs" / f"{weight:g}")

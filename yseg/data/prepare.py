@@ -13,8 +13,6 @@ from yseg.data.patches import Region, check_patch_fits
 from yseg.data.split import Split, split
 from yseg.data.volume import check_pair, open_volume
 
-_CHECKED_SECTIONS = 8  # of class indices before training
-
 
 class Volume(NamedTuple):
     """An opened domain.
@@ -136,13 +134,14 @@ def training_region(volume, config, parts=None):
 
 
 def _check_classes(volume, classes):
-    """InputError if a label of some sections of the training box is no class index of the model."""
-    sections, *pixels = volume.split.train.slices
-    for number in evenly_spaced(sections.start, sections.stop, _CHECKED_SECTIONS):
-        largest = apply_rule(volume.labels[number, *pixels].read().result(), volume.rule).max()
-        if largest >= classes:
-            raise InputError(f"--config.model.classes={classes}: must be above {largest}, a label in section {number} of"
-                             f" {volume.flag.replace('.image', '.labels')}")
+    """InputError if a label of the training or the validation box is no class index of the model."""
+    for box in (volume.split.train, volume.split.validation):
+        sections, *pixels = box.slices
+        for number in range(sections.start, sections.stop) if not box.is_empty else ():
+            largest = apply_rule(volume.labels[number, *pixels].read().result(), volume.rule).max()
+            if largest >= classes:
+                raise InputError(f"--config.model.classes={classes}: must be above {largest}, a label in section {number} of"
+                                 f" {volume.flag.replace('.image', '.labels')}")
 
 
 def evenly_spaced(start, stop, count):
