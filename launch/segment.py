@@ -21,12 +21,14 @@ def define(values):
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
     flags.DEFINE_float("threshold", None, "foreground probability from which a pixel is foreground; default: the config's",
                        lower_bound=0, upper_bound=1, flag_values=values)
+    flags.DEFINE_enum("batch_statistics", None, ["source", "target", "mixed"], "whose statistics batch normalisation uses, as"
+                      " --config.model.batch_statistics of launch.train; default: the config's", flag_values=values)
 
 
 def main(values):
     """Segment."""
     print(yseg.segment(values.workdir, values.image, values.output, values.pixel_size_nm, values.region, values.overwrite,
-                       values.threshold))
+                       values.threshold, values.batch_statistics))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -337,6 +337,21 @@ def test_other_batch_statistics_are_scored_beside_the_configs_own(trained):
     assert json.loads((trained / "results_source_statistics.json").read_text()) == other
 
 
+def test_the_source_is_segmented_with_its_own_batch_statistics(trained, tmp_path):
+    source = read_config(trained).source
+    whole = yseg.evaluate(trained, image=source.image, labels=source.labels, quiet=True)
+    assert whole["batch_statistics"] == "source"
+    found = {}
+    for name in (None, "source", "target"):
+        output = str(tmp_path / f"{name}.zarr")
+        yseg.segment(trained, source.image, output, batch_statistics=name, threshold=0.4, quiet=True)
+        found[name] = zarr.open_array(output, mode="r")[:]
+    assert (found[None] == found["source"]).all()
+    assert (found[None] != found["target"]).any()
+    with pytest.raises(yseg.InputError, match=r"--output=.*: must be another path than --image"):
+        yseg.segment(trained, output, output, pixel_size_nm=5.0, overwrite=True, quiet=True)
+
+
 def test_a_volume_of_its_own_is_scored_like_the_configs(trained, tmp_path):
     target, box = read_config(trained).target, parse_region("1:3,:,10:", (4, 64, 64))
     for name, spec in (("image", target.image), ("labels", target.labels)):

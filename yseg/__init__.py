@@ -21,13 +21,14 @@ from yseg.config import (
     Optimizer,
     Record,
     Sampling,
+    default_adaptation,
 )
 
 _VERBS = ("evaluate", "finetune", "segment", "train")
 _MODULES = ("losses", "models")
 
 __all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "Inference", "InputError", "Loss", "Model",
-           "Optimizer", "Record", "Sampling", *_MODULES, *_VERBS]
+           "Optimizer", "Record", "Sampling", "default_adaptation", *_MODULES, *_VERBS]
 
 
 def __getattr__(name):

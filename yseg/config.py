@@ -146,7 +146,7 @@ def default_adaptation(method):
 class Optimizer:
     """The optimiser and the length of the training."""
 
-    name: str = knob("adam", "optimiser", choices=("adam", "adamw", "sgd"))
+    name: str = knob("adam", "optimiser", choices=("adam", "sgd"))
     steps: int = knob(1200, "training steps", at_least=0)
     learning_rate: float = knob(1e-3, "peak learning rate", above=0)
     schedule: str = knob("cosine", "learning rate over time", choices=("constant", "exponential", "cosine"))
@@ -154,7 +154,7 @@ class Optimizer:
     decay_rate: float = knob(0.9, "exponential: factor per decay_steps", above=0, at_most=1)
     decay_steps: int = knob(100, "exponential: steps between two decays", at_least=1)
     momentum: float = knob(0.9, "momentum of sgd", at_least=0, below=1)
-    weight_decay: float = knob(0.0, "weight decay, decoupled from the gradient", at_least=0)
+    weight_decay: float = knob(0.0, "weight decay, decoupled from the gradient (AdamW)", at_least=0)
     clip_norm: float = knob(0.0, "largest global norm of the gradient; 0 = no clipping", at_least=0)
 
 

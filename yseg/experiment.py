@@ -247,10 +247,8 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
             raise InputError(f"--config.{domain}.{knob}={getattr(known, knob)}: the run keeps nothing to score; give --region")
     state = load_state(workdir, config)
     own_source = not image and domain == "source"
-    usual = "source" if own_source else config.model.batch_statistics
-    chosen = batch_statistics or usual
-    if chosen not in ("source", "target", "mixed"):
-        raise InputError(f"--batch_statistics={chosen}: must be one of source, target, mixed")
+    usual = _usual_statistics(config, known)
+    chosen = _check_statistics(batch_statistics or usual)
     blocks = predict_box(config, state, chosen, volume, box)
     shown = middle_section(box)
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
@@ -300,7 +298,19 @@ def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
     return known, open_domain(known, working, f"--config.{domain}", with_labels=True)
 
 
-def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=False, threshold=None, quiet=False):
+def _usual_statistics(config, domain):
+    """Whose batch statistics a volume is segmented with: the training's for the source itself, else what the config says."""
+    return "source" if domain.image == config.source.image != config.target.image else config.model.batch_statistics
+
+
+def _check_statistics(chosen):
+    if chosen not in ("source", "target", "mixed"):
+        raise InputError(f"--batch_statistics={chosen}: must be one of source, target, mixed")
+    return chosen
+
+
+def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=False, threshold=None, batch_statistics=None,
+            quiet=False):
     """Segment a volume with the last checkpoint of a run: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
 
     Args:
@@ -311,6 +321,7 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists.
       threshold: of the foreground probability; None = the config's.
+      batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for its source.
       quiet: show no progress.
 
     Returns:
@@ -329,7 +340,8 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
     volume = open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
     state = load_state(workdir, config)
-    blocks = predict_box(config, state, config.model.batch_statistics, volume, box)
+    chosen = _check_statistics(batch_statistics or _usual_statistics(config, known))
+    blocks = predict_box(config, state, chosen, volume, box)
     shown = middle_section(box)
     picture = np.zeros(shown.shape, np.uint8)
     blocks = copying(_with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)
