@@ -20,8 +20,7 @@ def define(values):
     program.define_required("workdir", "the folder of a run of launch.train", values)
     flags.DEFINE_enum("domain", "target", ["target", "source"], "without --image: the target's test part, or the source's"
                       " validation part", flag_values=values)
-    flags.DEFINE_enum("batch_statistics", None, ["source", "target", "mixed"], "whose statistics batch normalisation uses, as"
-                      " --config.model.batch_statistics of launch.train; default: the config's", flag_values=values)
+    program.define_statistics(values)
     flags.DEFINE_string("image", None, "another volume than the config's target: a path or URL", flag_values=values)
     flags.DEFINE_string("labels", None, "its label volume, of the same shape", flag_values=values)
     flags.DEFINE_float("pixel_size_nm", None, "its size of a pixel in y and x, in nm", flag_values=values)

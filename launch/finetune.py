@@ -17,8 +17,7 @@ def define(values):
     """Add the program's own flags."""
     program.define_required("from", "the folder of a run of launch.train", values)
     program.define_required("workdir", "the folder of the new run; it is created", values)
-    flags.DEFINE_float("fraction", None, "share of the labels of the target's training part, from 0 to 1", lower_bound=0,
-                       upper_bound=1, required=True, flag_values=values)
+    program.define_share("fraction", "a share of the labels of the target's training part, from 0 to 1", values)
     flags.DEFINE_integer("steps", 200, "training steps", lower_bound=1, flag_values=values)
     flags.DEFINE_float("learning_rate", 1e-4, "peak learning rate", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("seed", None, "chooses labels, patches and augmentation; default: the run's", lower_bound=0,

@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from launch.usage import usage
-from yseg.config import METHODS, Experiment, InputError, check, knobs
+from yseg.config import METHODS, STATISTICS, Experiment, InputError, check, knobs
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -88,6 +88,19 @@ def define_required(name, meaning, values):
     """A text flag that must be given."""
     flags.DEFINE_string(name, None, meaning, flag_values=values)
     flags.register_validator(name, bool, _REQUIRED, flag_values=values)
+
+
+def define_share(name, meaning, values):
+    """A flag for a number from 0 to 1 that must be given."""
+    flags.DEFINE_float(name, None, meaning, lower_bound=0, upper_bound=1, flag_values=values)
+    flags.register_validator(name, lambda share: share is not None, _REQUIRED, flag_values=values)
+
+
+def define_statistics(values):
+    """The flag --batch_statistics of programs that apply a trained network."""
+    flags.DEFINE_enum("batch_statistics", None, STATISTICS, "whose statistics batch normalisation uses, as"
+                      " --config.model.batch_statistics of launch.train; default: the config's, and the source's for its source",
+                      flag_values=values)
 
 
 def numbers(name, texts, kind):

@@ -21,8 +21,7 @@ def define(values):
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
     flags.DEFINE_float("threshold", None, "foreground probability from which a pixel is foreground; default: the config's",
                        lower_bound=0, upper_bound=1, flag_values=values)
-    flags.DEFINE_enum("batch_statistics", None, ["source", "target", "mixed"], "whose statistics batch normalisation uses, as"
-                      " --config.model.batch_statistics of launch.train; default: the config's", flag_values=values)
+    program.define_statistics(values)
 
 
 def main(values):

@@ -191,16 +191,6 @@ def test_a_finished_run_that_is_started_again_is_left_as_it_is(trained):
     assert files(trained) == before
 
 
-def test_lines_beyond_the_checkpoint_and_torn_lines_are_dropped_when_a_run_goes_on(tmp_path):
-    lines = [json.dumps({"step": step, "loss": 1.0}) + "\n" for step in (2, 4, 6)]
-    (tmp_path / "metrics.jsonl").write_text("".join(lines) + '{"step": 7, "lo')
-    with Recorder(tmp_path, step=4) as recorder:
-        assert steps_of(tmp_path) == [2, 4]
-        recorder.write({"step": 5, "loss": None})
-    assert read_metrics(tmp_path)[-1] == {"step": 5, "loss": None}
-    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 3
-
-
 def test_a_diverged_loss_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
     optimizer = Optimizer(name="sgd", steps=12, learning_rate=1e25, warmup_steps=0, schedule="constant")
     record = Record(log_every=5, validate_every=0, checkpoint_every=1, images=0)

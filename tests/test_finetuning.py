@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import yseg
+from launch import finetune as launcher
+from launch import program
 from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
 from yseg.data.prepare import resolve
 from yseg.data.split import parse_region
@@ -122,6 +124,21 @@ def test_labels_must_be_named_and_the_run_trained_to_its_end(start, tmp_path):
     with pytest.raises(yseg.InputError, match="is at step 4 of 400"):
         yseg.finetune(tmp_path / "start", tmp_path / "run", 0.5, quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("flag", "named"), [
+    ("", "--fraction is missing: must be a share of the labels"),
+    ("--fraction=2", "--fraction=2: must be"),
+    ("--fraction=half", "--fraction=half: must be"),
+])
+def test_a_fraction_that_is_missing_or_wrong_is_named(flag, named):
+    with pytest.raises(yseg.InputError, match=named):
+        program.parse(launcher.PROGRAM, ["finetune", "--from=a", "--workdir=b", *filter(None, [flag])])
+
+
+def test_no_labels_at_all_is_a_fraction_too():
+    values = program.parse(launcher.PROGRAM, ["finetune", "--from=a", "--workdir=b", "--fraction=0"])
+    assert (values["from"].value, values.fraction) == ("a", 0)
 
 
 def test_a_method_that_adapts_is_refused(start, tmp_path):

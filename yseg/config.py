@@ -11,6 +11,7 @@ import typing
 
 import dacite
 
+STATISTICS = ("source", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
 METHODS = ("ft", "mmd", "coral", "dann", "ynet")
 
 
@@ -91,7 +92,7 @@ class Model:
                            choices=("apart", "joint"))
     batch_statistics: str = knob("target", "whose statistics batch normalisation uses on the target: source = those of the"
                                  " training, target = estimated on target images (AdaBN), mixed = half of each",
-                                 choices=("source", "target", "mixed"))
+                                 choices=STATISTICS)
 
 
 @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""Criteria that rank adapted models without target labels, and what ranking by them costs; in NumPy float64.
+"""Criteria that rank adapted models without target labels, in NumPy float64.
 
 A criterion is a function of a model's predictions on the target; higher is better. Compare all runs on the same voxels. No
 criterion sees whether a confident prediction is right, so each prefers some wrong models to right ones; its docstring says which.
@@ -6,7 +6,7 @@ criterion sees whether a confident prediction is right, so each prefers some wro
 
 import numpy as np
 from scipy.special import entr, rel_entr, softmax
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import rankdata
 
 from yseg.config import InputError
 
@@ -202,44 +202,3 @@ def rank_average(*columns):
     [2.0, 1.75, 2.25]
     """
     return rankdata(_over_runs(*columns), axis=1).mean(axis=0)
-
-
-def spearman(values, scores):
-    """Spearman's rank correlation of a criterion and the score with labels, over runs.
-
-    Args:
-      values: [run], a criterion.
-      scores: [run], e.g. IoU on the target.
-
-    Returns:
-      float in [-1, 1]; None where undefined: a single run, or all values or all scores equal. ValueError if the shapes differ or
-      a value is not finite.
-
-    >>> spearman([1, 2, 3], [0.2, 0.4, 0.9])
-    1.0
-    >>> spearman([1, 1, 1], [0.2, 0.4, 0.9]) is None
-    True
-    """
-    values, scores = columns = _over_runs(values, scores)
-    if (columns == columns[:, :1]).all(axis=1).any():
-        return None
-    return float(spearmanr(values, scores).statistic)
-
-
-def regret(values, scores):
-    """What choosing a run by the criterion loses against choosing with labels: best score minus that of the run of highest value.
-
-    Where several runs share the highest value, the mean over them: what a blind choice among them loses on average.
-
-    Args:
-      values: [run], a criterion; higher is better.
-      scores: [run], e.g. IoU on the target; higher is better.
-
-    Returns:
-      float >= 0 in units of the scores. ValueError if the shapes differ or a value is not finite.
-
-    >>> regret([1, 2, 3], [0.25, 1.0, 0.5])
-    0.5
-    """
-    values, scores = _over_runs(values, scores)
-    return float(np.mean((scores.max() - scores)[values == values.max()]))

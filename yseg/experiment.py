@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from yseg import parallel
-from yseg.config import FineTuning, InputError, labelled_domain
+from yseg.config import STATISTICS, FineTuning, InputError, labelled_domain
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
 from yseg.data.patches import make_reader
@@ -268,8 +268,7 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
     title = f"{config.name}: {_name(known.image)}, section {shown.start[0]}; IoU of the region {iou}"
     overlay(volume.image[shown.slices].read().result()[0], predicted[shown.relative_to(kept).slices][0],
-            workdir / REPORT / f"evaluation{suffix}.png", title,
-            volume.pixel_size_nm, truth)
+            workdir / REPORT / f"evaluation{suffix}.png", title, volume.pixel_size_nm, truth)
     return results
 
 
@@ -304,8 +303,8 @@ def _usual_statistics(config, domain):
 
 
 def _check_statistics(chosen):
-    if chosen not in ("source", "target", "mixed"):
-        raise InputError(f"--batch_statistics={chosen}: must be one of source, target, mixed")
+    if chosen not in STATISTICS:
+        raise InputError(f"--batch_statistics={chosen}: must be one of {', '.join(STATISTICS)}")
     return chosen
 
 

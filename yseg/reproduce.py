@@ -11,7 +11,6 @@ read by scoring alone.
 
 import csv
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +22,7 @@ from yseg.data.grid import apply_rule
 from yseg.data.prepare import open_domain, resolve
 from yseg.experiment import evaluate, finetune, predict_box, supervised, train
 from yseg.pictures import copying, middle_section
-from yseg.report import markdown_table
+from yseg.report import csv_text, markdown_table
 from yseg.report.paper import comparison, label_curves, shift_by_level
 from yseg.runs import check_workdir, load_state, read_config
 from yseg.shift import domain_shift
@@ -58,10 +57,9 @@ class Run(NamedTuple):
 
 
 def with_budget(config, budget):
-    """The config at a budget: "smoke" = a few steps of a tiny network, "cpu" = as it is, "gpu" = the paper's size.
+    """The config at a budget: "smoke" = a few steps of a tiny network, "cpu" = as it is, "gpu" = full size.
 
-    The paper's: full resolution, 32 feature maps, 4 poolings (Roels et al. 2019; patches and steps are those of the code that its
-    authors published).
+    Full size is 5 nm, 32 feature maps and 4 poolings as in Roels et al. 2019, with patches of 256 x 256 and 10,000 steps.
     """
     if budget == "smoke":
         return dataclasses.replace(
@@ -209,11 +207,7 @@ def _merged(path, rows, columns):
     """The text of a CSV file with these rows in place of those of the same runs; other experiments share the file."""
     before = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
     mine = {row["run"] for row in rows}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*(row for row in before if row["run"] not in mine), *rows])
-    return text.getvalue()
+    return csv_text([*(row for row in before if row["run"] not in mine), *rows], columns)
 
 
 def table1(rows, in_paper=True):

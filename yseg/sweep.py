@@ -4,9 +4,7 @@ Each candidate is trained and judged by what needs no target labels: the IoU on 
 predictions on the target's training box (`yseg.criteria`). The one with the best mean rank of the two is chosen.
 """
 
-import csv
 import dataclasses
-import io
 import json
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from yseg.data.grid import apply_rule
 from yseg.data.prepare import evenly_spaced, open_domain, resolve
 from yseg.experiment import predict_box, train
 from yseg.pictures import sections_of
+from yseg.report import csv_text
 from yseg.runs import check_workdir, load_state, read_config
 from yseg.training.recorder import read_metrics, write_whole
 
@@ -73,11 +72,7 @@ def sweep(config, weights, out, tell=print, quiet=False):
                          strict=True):
         row["rank"] = float(rank)
     rows.sort(key=lambda row: -row["rank"])
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(out / "sweep.csv", text.getvalue())
+    write_whole(out / "sweep.csv", csv_text(rows, COLUMNS))
     return rows
 
 

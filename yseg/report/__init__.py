@@ -2,6 +2,6 @@
 
 from yseg.report.figures import loss_curves, overlay, panels
 from yseg.report.progress import progress
-from yseg.report.tables import markdown_table, print_table
+from yseg.report.tables import csv_text, markdown_table, print_table
 
-__all__ = ["loss_curves", "markdown_table", "overlay", "panels", "print_table", "progress"]
+__all__ = ["csv_text", "loss_curves", "markdown_table", "overlay", "panels", "print_table", "progress"]

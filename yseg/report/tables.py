@@ -1,5 +1,7 @@
-"""Tables of results, as Markdown and on a terminal."""
+"""Tables of results, as Markdown, as CSV and on a terminal."""
 
+import csv
+import io
 import math
 import numbers
 import sys
@@ -44,6 +46,15 @@ def markdown_table(rows, columns):
 
     rule = ["-" * (width - to_right) + ":" * to_right for width, to_right in zip(widths, right, strict=True)]
     return "\n".join([line(headings), line(rule), *(line(text) for text in texts)]) + "\n"
+
+
+def csv_text(rows, columns):
+    """CSV of these columns of the rows, dicts that may hold more; a missing or undefined value is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def print_table(rows, columns, title, stream=None):
