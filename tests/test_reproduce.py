@@ -16,7 +16,7 @@ from launch import reproduce as launcher
 from yseg import reproduce
 from yseg.config import METHODS, Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
 from yseg.data.prepare import resolve
-from yseg.reproduce import execute, figure3, figure4, plan, table1, with_budget
+from yseg.reproduce import execute, figure3, figure4, plan, summarise, table1, with_budget
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 DEMO = Path(__file__).parents[1] / "configs" / "demo.py"
@@ -71,7 +71,9 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path,
         written = list(csv.DictReader(file))
     assert [(row["method"], row["batch_statistics"]) for row in written] == [
         ("ft", "source"), ("ft", "target"), ("coral", "source"), ("coral", "target"), ("oracle", "source")]
-    assert "CORAL" in table1(rows)
+    table = summarise("table1", few("table1"), rows, tmp_path / "killed")
+    assert "CORAL" in table
+    assert "paper" not in (tmp_path / "killed" / "table1.md").read_text()  # its figures are those of other volumes
 
     tuned = execute(few("figure3"), tmp_path / "killed", 2, told.append, quiet=True)  # shares the runs of the table
     with open(results, newline="") as file:
@@ -109,7 +111,8 @@ def test_the_table_holds_means_deviations_and_gains_in_per_cent():
     rows = [row("ft", 0, "source", [[2, 1, 1]] * 2), row("ft", 1, "source", [[3, 0, 1]] * 2),
             row("dann", 0, "source", [[3, 1, 0]] * 2, object_f1=0.5), row("dann", 1, "source", [[4, 0, 0]] * 2, object_f1=0.6),
             row("oracle", 0, "source", [[9, 0, 1]] * 2, validation_iou=None)]
-    headings, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table1(rows).splitlines())
+    table = table1(rows, with_paper=True).splitlines()
+    headings, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
     found = {line[0]: dict(zip(headings, line, strict=True)) for line in lines}
     assert found["source only"]["IoU, source statistics"] == "62.5 ± 17.7"  # 50 and 75
     assert found["source only"]["paper"] == "28.70"

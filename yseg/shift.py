@@ -14,7 +14,7 @@ from yseg.runs import load_state, read_config
 from yseg.training.state import inference_variables
 from yseg.training.step import z_score
 
-BATCHES = 8  # of patches of each domain and sample
+BATCHES = 16  # of patches in each sample; fewer differ by their tissue more than by their domain
 PIXELS = 512  # features compared at each level
 
 

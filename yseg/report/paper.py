@@ -67,16 +67,16 @@ def comparison(image, truth, columns, path, title, pixel_size_nm):
     for row, name in enumerate(names):
         axes = grid[row, 0]
         if row == 0:
-            axes.set_title("image")
+            axes.set_title("image", fontsize=9)
             show_image(axes, grey)
             draw_scale_bar(axes, grey, pixel_size_nm)
         elif row == 1:
-            axes.set_title("truth")
+            axes.set_title("truth", fontsize=9)
             show_image(axes, paint_labels(grey, truth, (TRUTH,)))
         else:
             axes.set_axis_off()
         for axes, (heading, found) in zip(grid[row, 1:], columns.items(), strict=True):
-            axes.set_title(f"{heading}, {name}")
+            axes.set_title(f"{heading}\n{name}", fontsize=9)
             show_image(axes, paint_labels(grey, found[name], (PREDICTION,)))
     draw_legend(figure, {"truth": TRUTH, "prediction": PREDICTION})
     return write_figure(figure, path)
