@@ -22,7 +22,7 @@ def domain(name, **fields):
 def tiny(target):
     return Experiment(
         source=domain("source", validation_fraction=0.3), target=domain(target, test_fraction=0.3),
-        sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=2, features=4),
+        sampling=Sampling(patch_size=16, batch_size=16), model=Model(levels=2, features=4),
         optimizer=Optimizer(steps=2, warmup_steps=1), inference=Inference(tile_size=96, overlap=4),
         record=Record(validate_every=0, images=0))
 
