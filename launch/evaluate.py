@@ -2,9 +2,10 @@
 
     python -m launch.evaluate --workdir=runs/ynet
     python -m launch.evaluate --workdir=runs/ynet --image=b.tif --labels=b_labels.tif --pixel_size_nm=4.6 --foreground=">0"
+    python -m launch.evaluate --model=models/ynet --image=b.tif --labels=b_labels.tif --pixel_size_nm=4.6 --foreground=">0"
 
 Without --image it is the part of the target that the config keeps for the test. The scores are printed and written into the
-workdir (results.json, report/evaluation.png); the last line is the IoU.
+workdir (results.json, report/evaluation.png), but not into the folder of a --model; the last line is the IoU.
 """
 
 from absl import flags
@@ -17,7 +18,7 @@ COLUMNS = ("iou", "precision", "recall", "f1", "threshold")
 
 def define(values):
     """Add the program's own flags."""
-    program.define_required("workdir", "the folder of a run of launch.train", values)
+    program.define_network(values)
     flags.DEFINE_enum("domain", "target", ["target", "source"], "without --image: the target's test part, or the source's"
                       " validation part", flag_values=values)
     program.define_statistics(values)
@@ -35,9 +36,10 @@ def main(values):
     """Evaluate, print a table and the IoU."""
     from yseg.report import print_table  # needs Matplotlib, for which --help and a bad flag need not wait
 
-    results = yseg.evaluate(values.workdir, values.image, values.labels, values.pixel_size_nm, values.foreground, values.region,
-                            values.threshold, values.domain, values.batch_statistics)
-    print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"], values.workdir)
+    results = yseg.evaluate(program.network(values), values.image, values.labels, values.pixel_size_nm, values.foreground,
+                            values.region, values.threshold, values.domain, values.batch_statistics)
+    print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],
+                values.workdir or values.model)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")
 
 

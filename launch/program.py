@@ -96,6 +96,34 @@ def define_share(name, meaning, values):
     flags.register_validator(name, lambda share: share is not None, _REQUIRED, flag_values=values)
 
 
+def define_network(values):
+    """The flags --workdir and --model, of which exactly one must be given."""
+    flags.DEFINE_string("workdir", None, "the folder of a run of launch.train", flag_values=values)
+    flags.DEFINE_string("model", None, "a folder written by launch.export, instead of --workdir", flag_values=values)
+    flags.register_multi_flags_validator(["workdir", "model"], _check_network, flag_values=values)
+
+
+def _check_network(given):
+    workdir, model = given["workdir"], given["model"]
+    if workdir and model:
+        raise InputError(f"--model={model}: must not be given with --workdir={workdir}")
+    if not (workdir or model):
+        raise InputError("--workdir is missing: must be the folder of a run of launch.train; or give --model, a folder written by"
+                         " launch.export")
+    return True
+
+
+def network(values):
+    """The run's folder or the released model of `define_network`; the latter's pixel sizes must be given."""
+    if not values.model:
+        return values.workdir
+    if values.image and values.pixel_size_nm is None:
+        raise InputError(f"--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image={values.image}, in nm")
+    import yseg
+
+    return yseg.load_model(values.model)
+
+
 def define_statistics(values):
     """The flag --batch_statistics of programs that apply a trained network."""
     flags.DEFINE_enum("batch_statistics", None, STATISTICS, "whose statistics batch normalisation uses, as"

@@ -1,6 +1,7 @@
 """Segment a volume of any size with a trained network.
 
     python -m launch.segment --workdir=runs/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
+    python -m launch.segment --model=models/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
 
 The result is a Zarr volume (uint8 classes) on the voxels of the image, or of its --region; its path is printed.
 """
@@ -13,7 +14,7 @@ from launch import program
 
 def define(values):
     """Add the program's own flags."""
-    program.define_required("workdir", "the folder of a run of launch.train", values)
+    program.define_network(values)
     program.define_required("image", "the volume: a path or URL", values)
     program.define_required("output", "the segmented volume that is created, NAME.zarr", values)
     flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm", flag_values=values)
@@ -26,8 +27,8 @@ def define(values):
 
 def main(values):
     """Segment."""
-    print(yseg.segment(values.workdir, values.image, values.output, values.pixel_size_nm, values.region, values.overwrite,
-                       values.threshold, values.batch_statistics))
+    print(yseg.segment(program.network(values), values.image, values.output, values.pixel_size_nm, values.region,
+                       values.overwrite, values.threshold, values.batch_statistics))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -2,6 +2,7 @@
 
     yseg.train(config, workdir), yseg.finetune(start, workdir, fraction), yseg.evaluate(workdir, ...),
     yseg.segment(workdir, image, output, ...)
+    yseg.export(workdir, output), yseg.load_model(folder)      a trained network without its run; evaluate and segment take it
     yseg.losses, yseg.models      the parts, for programs of one's own
     yseg.Experiment, yseg.Domain, ...      the config, see yseg.config; yseg.InputError is what a user has to change
 """
@@ -24,7 +25,9 @@ from yseg.config import (
     default_adaptation,
 )
 
-_VERBS = ("evaluate", "finetune", "segment", "train")
+__version__ = "0.1.0"
+_VERBS = {name: "experiment" for name in ("evaluate", "finetune", "segment", "train")} | {
+    name: "model_folder" for name in ("export", "load_model")}
 _MODULES = ("losses", "models")
 
 __all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "Inference", "InputError", "Loss", "Model",
@@ -34,7 +37,7 @@ __all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "
 def __getattr__(name):
     """What needs JAX is imported when it is first used: reading a config or showing --help need not wait for it."""
     if name in _VERBS:
-        return getattr(importlib.import_module("yseg.experiment"), name)
+        return getattr(importlib.import_module(f"yseg.{_VERBS[name]}"), name)
     if name in _MODULES:
         return importlib.import_module(f"yseg.{name}")
     raise AttributeError(f"module 'yseg' has no attribute {name!r}")

@@ -16,28 +16,32 @@ import jax
 import numpy as np
 
 from yseg import parallel
-from yseg.config import STATISTICS, FineTuning, InputError, labelled_domain
+from yseg.config import FineTuning, InputError, labelled_domain
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
 from yseg.data.patches import make_reader
-from yseg.data.prepare import evenly_spaced, given_domain, image_statistics, open_domain, resolve, training_region
+from yseg.data.prepare import evenly_spaced, given_domain, open_domain, resolve, training_region
 from yseg.data.split import parse_region, share_of
 from yseg.data.volume import check_output, create_volume
-from yseg.inference import (
-    make_predictor,
-    make_predictors,
-    make_tiling,
-    predict_blocks,
-    score,
-    write_segmentation,
-)
+from yseg.inference import make_predictors, make_tiling, predict_blocks, score, write_segmentation
 from yseg.metrics import scores
+from yseg.model_folder import ReleasedModel
 from yseg.models import build_network
 from yseg.objectives import uses_target
-from yseg.objects import object_scores
 from yseg.pictures import copying, middle_section, panel_rows, sections_of
-from yseg.report import loss_curves, overlay, panels, progress
+from yseg.report import loss_curves, overlay, panels
 from yseg.runs import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
+from yseg.trained import (
+    check_threshold,
+    chosen_statistics,
+    config_of,
+    open_to_score,
+    predict_with,
+    scores_of_objects,
+    usual_statistics,
+    variables_of,
+    with_progress,
+)
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import fit
 from yseg.training.recorder import Recorder, read_metrics, write_whole
@@ -48,7 +52,6 @@ from yseg.training.step import make_step
 # Branches of the seed's key; 0 and 1 are the readers', one for each domain.
 INITIALIZATION, TRAINING = 2, 3
 OBJECT_VOXELS = 2**26  # largest region whose objects are counted: it is held in memory
-OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one section are no mitochondria
 VALIDATION_SECTIONS = 8  # of a validation during training; the last one takes all
 
 
@@ -201,21 +204,12 @@ def finetune(start, workdir, fraction, steps=200, learning_rate=1e-4, seed=None,
 # --- A trained run ---
 
 
-def _check_threshold(threshold, config):
-    """The threshold, by default the config's; InputError if it is none."""
-    if threshold is None:
-        return config.inference.threshold
-    if not 0 <= threshold <= 1:
-        raise InputError(f"--threshold={threshold}: must be at least 0 and at most 1")
-    return float(threshold)
-
-
 def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=None, region=None, threshold=None, domain="target",
              batch_statistics=None, quiet=False):
     """Score the last checkpoint of a run against labels, at the volume's own voxels.
 
     Args:
-      workdir: the folder of the run.
+      workdir: the folder of the run; or a `yseg.load_model`, whose folder stays as it is: nothing is written.
       image: a volume, see `yseg.data.volume.open_volume`; None = the config's target, and of it the box kept for the test.
       labels: its label volume.
       pixel_size_nm: its size of a pixel in y and x.
@@ -236,33 +230,36 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
     """
     began = time.perf_counter()
-    config, workdir = read_config(workdir), Path(workdir)
-    threshold = _check_threshold(threshold, config)
-    known, volume = _open_to_score(config, image, labels, pixel_size_nm, foreground, domain)
+    config = config_of(workdir)
+    threshold = check_threshold(threshold, config)
+    known, volume = open_to_score(config, image, labels, pixel_size_nm, foreground, domain)
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
         box = volume.split.validation if domain == "source" else volume.split.test
         if box.is_empty:
             knob = "validation_fraction" if domain == "source" else "test_fraction"
             raise InputError(f"--config.{domain}.{knob}={getattr(known, knob)}: the run keeps nothing to score; give --region")
-    state = load_state(workdir, config)
     own_source = not image and domain == "source"
-    usual = _usual_statistics(config, known)
-    chosen = _check_statistics(batch_statistics or usual)
-    blocks = predict_box(config, state, chosen, volume, box)
+    usual = usual_statistics(config, known)
+    chosen = chosen_statistics(workdir, batch_statistics, usual)
+    variables, step = variables_of(workdir, config, chosen)
+    blocks = predict_with(config, variables, volume, box)
     shown = middle_section(box)
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
     predicted = np.zeros(kept.shape, np.uint8)
-    blocks = copying(_with_progress(blocks, box, "Evaluating", quiet), kept, predicted, threshold)
+    blocks = copying(with_progress(blocks, box, "Evaluating", quiet), kept, predicted, threshold)
     counts = score(blocks, volume.labels, volume.rule, box, (threshold,), config.model.classes)
     results = {
-        "experiment": config.name, "method": config.method, "seed": config.seed, "step": int(state.step),
+        "experiment": config.name, "method": config.method, "seed": config.seed, "step": step,
         "batch_statistics": chosen, "image": known.image, "labels": known.labels, "foreground": known.foreground,
         "pixel_size_nm": volume.pixel_size_nm, "region": str(box), **scores(counts),
-        **(_object_scores(volume, box, predicted) if kept == box else {}),
+        **(scores_of_objects(volume, box, predicted) if kept == box else {}),
         "wall_time": time.perf_counter() - began,
     }
-    suffix = ("_source" if own_source else "") + ("" if chosen == usual else f"_{chosen}_statistics")
+    if isinstance(workdir, ReleasedModel):
+        provenance = workdir.description["provenance"]
+        return results | {name: provenance.get(name) for name in ("method", "seed")}
+    workdir, suffix = Path(workdir), ("_source" if own_source else "") + ("" if chosen == usual else f"_{chosen}_statistics")
     write_whole(workdir / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     truth = apply_rule(volume.labels[shown.slices].read().result(), volume.rule)[0]
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
@@ -272,48 +269,12 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     return results
 
 
-def _object_scores(volume, box, predicted):
-    """`yseg.objects.object_scores` of class 1, for objects of OBJECT_NM in square or more."""
-    truth = apply_rule(volume.labels[box.slices].read().result(), volume.rule)
-    least = math.ceil((OBJECT_NM / volume.pixel_size_nm) ** 2)
-    return {"object_least_voxels": least,
-            **object_scores(np.where(truth < 0, np.int8(-1), (truth == 1).astype(np.int8)), predicted == 1, least_voxels=least)}
-
-
-def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
-    """The `yseg.config.Domain` to score, and its opened Volume."""
-    working = config.sampling.working_pixel_size_nm
-    if image:
-        known = given_domain(config, image, labels, pixel_size_nm, foreground)
-        if not known.labels:
-            raise InputError(f"--labels is missing: must be the label volume of --image={image}")
-        return known, open_domain(known, working, "-", with_labels=True)
-    for name, value in (("labels", labels), ("pixel_size_nm", pixel_size_nm), ("foreground", foreground)):
-        if value is not None:
-            raise InputError(f"--{name}={value}: must come with --image")
-    if domain not in ("source", "target"):
-        raise InputError(f"domain={domain!r}: must be one of source, target")
-    known = getattr(config, domain)
-    return known, open_domain(known, working, f"--config.{domain}", with_labels=True)
-
-
-def _usual_statistics(config, domain):
-    """Whose batch statistics a volume is segmented with: the training's for the source itself, else what the config says."""
-    return "source" if domain.image == config.source.image != config.target.image else config.model.batch_statistics
-
-
-def _check_statistics(chosen):
-    if chosen not in STATISTICS:
-        raise InputError(f"--batch_statistics={chosen}: must be one of {', '.join(STATISTICS)}")
-    return chosen
-
-
 def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=False, threshold=None, batch_statistics=None,
             quiet=False):
     """Segment a volume with the last checkpoint of a run: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
 
     Args:
-      workdir: the folder of the run.
+      workdir: the folder of the run; or a `yseg.load_model`, whose folder stays as it is.
       image: a volume of any size, see `yseg.data.volume.open_volume`.
       output: a path that ends in .zarr; it has the region's shape.
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
@@ -330,43 +291,26 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change. Nothing has
         been written.
     """
-    config, workdir = read_config(workdir), Path(workdir)
-    threshold = _check_threshold(threshold, config)
+    config = config_of(workdir)
+    threshold = check_threshold(threshold, config)
     check_output(output, overwrite)
     if os.path.realpath(output) == os.path.realpath(image):
         raise InputError(f"--output={output}: must be another path than --image")
     known = given_domain(config, image, None, pixel_size_nm, None)
     volume = open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
-    state = load_state(workdir, config)
-    chosen = _check_statistics(batch_statistics or _usual_statistics(config, known))
-    blocks = predict_box(config, state, chosen, volume, box)
+    chosen = chosen_statistics(workdir, batch_statistics, usual_statistics(config, known))
+    blocks = predict_with(config, variables_of(workdir, config, chosen)[0], volume, box)
     shown = middle_section(box)
     picture = np.zeros(shown.shape, np.uint8)
-    blocks = copying(_with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)
+    blocks = copying(with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)
     section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
     with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm, overwrite) as store:
         write_segmentation(blocks, store, box, threshold)
-    overlay(volume.image[shown.slices].read().result()[0], picture[0], workdir / REPORT / "segmentation.png",
-            f"{config.name}: {_name(known.image)}, section {shown.start[0]}", volume.pixel_size_nm)
+    if not isinstance(workdir, ReleasedModel):  # whose folder stays as it is
+        overlay(volume.image[shown.slices].read().result()[0], picture[0], Path(workdir) / REPORT / "segmentation.png",
+                f"{config.name}: {_name(known.image)}, section {shown.start[0]}", volume.pixel_size_nm)
     return output
-
-
-def predict_box(config, state, batch_statistics, volume, box):
-    """`yseg.inference.predict_blocks` of a run's network, with these batch statistics, on a box of a Volume."""
-    predict = make_predictor(config, inference_variables(state, batch_statistics))
-    network = build_network(config.model, "ft")
-    return predict_blocks(predict, network, volume.image, volume.grid, image_statistics(volume), box, config)
-
-
-def _with_progress(blocks, box, description, quiet):
-    """The blocks, with a progress bar in sections."""
-    with progress(box.shape[0], description, unit="sections", quiet=quiet) as bar:
-        done, section = 0, box.shape[1] * box.shape[2]
-        for place, probabilities in blocks:
-            yield place, probabilities
-            done += int(np.prod(place.shape))
-            bar.update(done // section)
 
 
 def _name(spec):

@@ -20,12 +20,13 @@ import numpy as np
 from yseg.config import METHODS, Experiment, Inference, InputError, Record
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import open_domain, resolve
-from yseg.experiment import evaluate, finetune, predict_box, supervised, train
+from yseg.experiment import evaluate, finetune, supervised, train
 from yseg.pictures import copying, middle_section
 from yseg.report import csv_text, markdown_table
 from yseg.report.paper import comparison, label_curves, shift_by_level
 from yseg.runs import check_workdir, load_state, read_config
 from yseg.shift import domain_shift
+from yseg.trained import predict_box
 from yseg.training.recorder import read_metrics, write_whole
 from yseg.uncertainty import bootstrap_iou, mean_and_spread, paired_difference
 

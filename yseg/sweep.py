@@ -14,10 +14,11 @@ from yseg import criteria
 from yseg.config import InputError
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import evenly_spaced, open_domain, resolve
-from yseg.experiment import predict_box, train
+from yseg.experiment import train
 from yseg.pictures import sections_of
 from yseg.report import csv_text
 from yseg.runs import check_workdir, load_state, read_config
+from yseg.trained import predict_box
 from yseg.training.recorder import read_metrics, write_whole
 
 SECTIONS, PIXELS = 8, 20000  # of the target that are judged

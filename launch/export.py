@@ -1,0 +1,34 @@
+"""Write the network of a run as one folder that can be given away and applied without the run and its data.
+
+    python -m launch.export --workdir=runs/ynet --output=models/ynet
+    python -m launch.segment --model=models/ynet --image=c.tif --pixel_size_nm=4 --output=c_segmented.zarr
+
+The folder holds weights.npz, the segmentation network alone, and model.json, which says what it is, how images are prepared for
+it and where it comes from. Its path is printed.
+"""
+
+from absl import flags
+
+import yseg
+from launch import program
+
+
+def define(values):
+    """Add the program's own flags."""
+    program.define_required("workdir", "the folder of a run of launch.train", values)
+    program.define_required("output", "the folder that is created", values)
+    flags.DEFINE_boolean("overwrite", False, "replace the output if it is an exported model", flag_values=values)
+    flags.DEFINE_float("threshold", None, "foreground probability from which a pixel is foreground; default: the config's",
+                       lower_bound=0, upper_bound=1, flag_values=values)
+    program.define_statistics(values)
+
+
+def main(values):
+    """Export."""
+    print(yseg.export(values.workdir, values.output, values.overwrite, values.threshold, values.batch_statistics))
+
+
+PROGRAM = program.Program(__doc__, define, main)
+
+if __name__ == "__main__":
+    program.run(PROGRAM)
