@@ -197,6 +197,12 @@ class Experiment:
     method: str = knob("ft", "how the network is adapted", choices=METHODS)
     seed: int = knob(0, "seed of initialisation, patches, augmentation and dropout", at_least=0)
     data_dir: str = knob("", "folder of the data sets in yseg.data.catalog")
+    semi_supervised: str = knob("finetune", "when labels of the target are used, if at all: finetune = afterwards, by"
+                                " launch.finetune; joint = from the first step on, beside those of the source",
+                                choices=("finetune", "joint"))
+    labelled_fraction: float = knob(0.15, "joint: share of the target's training box whose labels are used", above=0, at_most=1)
+    labelled_boxes: tuple[str, ...] = knob((), "joint: the parts of the target whose labels are used, each z0:z1,y0:y1,x0:x1 in"
+                                           " voxels; empty = chosen by labelled_fraction and seed")
     source: Domain = dataclasses.field(default_factory=Domain)
     target: Domain = dataclasses.field(default_factory=Domain)
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
@@ -289,6 +295,11 @@ def check(config):
     if labelled_domain(config) == "target" and config.method != "ft":
         raise InputError(f"--config.method={config.method}: must be ft with --config.finetuning.start or"
                          " --config.finetuning.boxes, which mean training on labels alone")
+    if config.semi_supervised == "joint" and labelled_domain(config) == "target":
+        raise InputError("--config.semi_supervised=joint: must be finetune with --config.finetuning.start or"
+                         " --config.finetuning.boxes")
+    if config.semi_supervised != "joint" and config.labelled_boxes:
+        raise InputError(f"--config.labelled_boxes={tuple(config.labelled_boxes)}: must come with --config.semi_supervised=joint")
     for name in ("source", "target"):
         domain = getattr(config, name)
         if domain.validation_fraction + domain.test_fraction >= 1:

@@ -15,13 +15,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from yseg import parallel
+from yseg import parallel, semi_supervised
 from yseg.config import FineTuning, InputError, labelled_domain
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
 from yseg.data.patches import make_reader
 from yseg.data.prepare import evenly_spaced, given_domain, open_domain, resolve, training_region
-from yseg.data.split import parse_region, share_of
+from yseg.data.split import parse_region
 from yseg.data.volume import check_output, create_volume
 from yseg.inference import make_predictors, make_tiling, predict_blocks, score, write_segmentation
 from yseg.metrics import scores
@@ -73,7 +73,7 @@ def train(config, workdir, quiet=False):
       InputError: anything about the config, the volumes or the workdir that the user has to change; nothing has been written.
       TrainingDiverged: the loss became infinite or not a number.
     """
-    config, workdir = resolve(config), Path(workdir)
+    config, workdir = semi_supervised.choose_labels(resolve(config)), Path(workdir)
     network = build_network(config.model, config.method, parallel.AXIS)
     make_tiling(network, config.inference, [(0, 1)])  # a tile that is too small must not be found after the training
     check_workdir(config, workdir)
@@ -86,7 +86,7 @@ def train(config, workdir, quiet=False):
     key = jax.random.key(config.seed)
     start = initial_state(config, jax.random.fold_in(key, INITIALIZATION))
     sees_target = uses_target(config.method)
-    reader = make_reader(labelled_region, target_region if sees_target else None, config)
+    reader = make_reader(labelled_region, target_region if sees_target else None, config, semi_supervised.labelled_region(config))
     create_workdir(config, workdir)
 
     quiet = quiet or not parallel.is_main()
@@ -153,13 +153,14 @@ def initial_state(config, key):
     return state.replace(params={"network": variables["params"]}, batch_stats=variables["batch_stats"])
 
 
-def supervised(config, fraction, start=""):
+def supervised(config, fraction, start="", sections=None):
     """The config of a training on labels of the target: a fine-tuning of a run, or an oracle from scratch.
 
     Args:
       config: resolved `yseg.config.Experiment`; its seed chooses the labels.
       fraction: share of the target's training box, see `yseg.data.split.share_of`.
       start: workdir of the run whose network is trained further; "" = from scratch.
+      sections: numbers of those whose labels may be used; None = all.
 
     Raises:
       InputError: the fraction is not in [0, 1], or 0 from scratch; the target cannot be read or has no labels.
@@ -167,11 +168,10 @@ def supervised(config, fraction, start=""):
     if not (0 <= fraction <= 1 and (fraction or start)):
         raise InputError(f"--fraction={fraction}: must be at least 0 and at most 1")
     target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=True)
-    least_rows = math.ceil((config.sampling.patch_size + 1) * target.grid.ratio)
-    boxes = share_of(target.split.train, fraction, config.seed, least_rows)
-    tuning = FineTuning(start=start and str(Path(start).absolute()), fraction=fraction, boxes=tuple(map(str, boxes)))
+    tuning = FineTuning(start=start and str(Path(start).absolute()), fraction=fraction,
+                        boxes=semi_supervised.label_boxes(config, target, fraction, sections))
     # What is trained on the target has the target's statistics as its own.
-    return dataclasses.replace(config, method="ft", finetuning=tuning,
+    return dataclasses.replace(config, method="ft", finetuning=tuning, semi_supervised="finetune", labelled_boxes=(),
                                model=dataclasses.replace(config.model, batch_statistics="source"))
 
 

@@ -29,12 +29,15 @@ class Batch(NamedTuple):
 
     source and target: float32 [batch, y, x, section]; labels (of the source): int32 [batch, y, x], -1 = no label;
     index: int32 [batch], the samples' places in the global batch. Target fields are None for a method without target.
+    labelled, labelled_labels: further patches of the target and their labels, None without (see `with_target_labels`).
     """
 
     index: jax.Array
     source: jax.Array
     labels: jax.Array
     target: jax.Array | None = None
+    labelled: jax.Array | None = None
+    labelled_labels: jax.Array | None = None
 
 
 class Context(NamedTuple):
@@ -52,6 +55,7 @@ def sample_keys(key, purpose, index):
 
 
 SOURCE_DROPOUT, TARGET_DROPOUT, SOURCE_PIXELS, TARGET_PIXELS = range(4)  # the pixels of level i: these + 2 i
+LABELLED_DROPOUT = 100
 
 
 def _apply(context, variables, statistics, method, inputs, keys):
@@ -188,7 +192,34 @@ def ynet(variables, batch, key, progress, context):
     return loss, (metrics, statistics)
 
 
+def with_target_labels(method):
+    """The method of this module plus the segmentation loss of labelled target patches, from the first step on.
+
+    Roels et al. 2019 found such joint training to limit the network and fine-tune instead. The patches are normalised by the
+    statistics of their batch and leave the running ones alone, whatever `config.model.batch_pass` says of the others.
+    """
+    def joint(variables, batch, key, progress, context):
+        loss, (metrics, statistics) = method(variables, batch, key, progress, context)
+        keys = sample_keys(key, LABELLED_DROPOUT, batch.index)
+        activations, own = _apply(context, variables, variables["batch_stats"], "encode", batch.labelled, keys)
+        target, _ = _segmentation(context, variables, own, activations, batch.labelled_labels, keys)
+        return loss + target, ({**metrics, "segmentation_target": target}, statistics)
+
+    return joint
+
+
 METHODS = {"ft": source_only, "mmd": mmd, "coral": coral, "dann": dann, "ynet": ynet}
+
+
+def objective(config):
+    """What an experiment minimises: its method, and with `config.semi_supervised` "joint" the loss of labelled target patches."""
+    method = METHODS[config.method]
+    return with_target_labels(method) if config.semi_supervised == "joint" else method
+
+
+def images_per_step(config):
+    """How many patches a step takes, of all domains and devices together."""
+    return config.sampling.batch_size * (1 + uses_target(config.method) + (config.semi_supervised == "joint"))
 
 
 def uses_target(method):

@@ -21,10 +21,12 @@ from yseg.config import METHODS, Experiment, Inference, InputError, Record
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import open_domain, resolve
 from yseg.experiment import evaluate, finetune, supervised, train
+from yseg.objectives import images_per_step
 from yseg.pictures import copying, middle_section
 from yseg.report import csv_text, markdown_table
 from yseg.report.paper import comparison, label_curves, shift_by_level
 from yseg.runs import check_workdir, load_state, read_config
+from yseg.semi_supervised import choose_labels
 from yseg.shift import domain_shift
 from yseg.trained import predict_box
 from yseg.training.recorder import read_metrics, write_whole
@@ -130,7 +132,7 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
     out = Path(out)
     for run in runs:  # before hours of training: a folder of another config
         if run.config:
-            check_workdir(resolve(run.config), out / "runs" / run.name)
+            check_workdir(choose_labels(resolve(run.config)), out / "runs" / run.name)
     rows = []
     for number, run in enumerate(runs, 1):
         workdir = out / "runs" / run.name
@@ -194,7 +196,7 @@ def _row(run, workdir, statistics):
     results = json.loads(_results(workdir, statistics).read_text(encoding="utf-8"))
     metrics = read_metrics(workdir)
     speeds = sorted(row["images_per_second"] for row in metrics if row.get("images_per_second"))
-    images = 0 if not run.config else run.config.sampling.batch_size * (1 if run.method in ("ft", "oracle") else 2)
+    images = images_per_step(run.config) if run.config else 0
     validation = [row["validation_iou"] for row in metrics if row.get("validation_iou") is not None]
     return {
         "experiment": results["experiment"], "method": run.method, "seed": run.seed, "fraction": run.fraction,

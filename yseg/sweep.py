@@ -18,6 +18,7 @@ from yseg.experiment import train
 from yseg.pictures import sections_of
 from yseg.report import csv_text
 from yseg.runs import check_workdir, load_state, read_config
+from yseg.semi_supervised import choose_labels
 from yseg.trained import predict_box
 from yseg.training.recorder import read_metrics, write_whole
 
@@ -57,7 +58,7 @@ def sweep(config, weights, out, tell=print, quiet=False):
     if config.model.classes != 2 or not config.optimizer.steps:
         raise InputError(f"--config.model.classes={config.model.classes}, --config.optimizer.steps={config.optimizer.steps}:"
                          " must be 2 classes and at least 1 step in a sweep")
-    candidates = {weight: resolve(with_weight(config, weight)) for weight in weights}
+    candidates = {weight: choose_labels(resolve(with_weight(config, weight))) for weight in weights}
     for weight, candidate in candidates.items():
         check_workdir(candidate, out / "runs" / f"{weight:g}")
     rows = []

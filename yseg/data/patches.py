@@ -18,6 +18,8 @@ from yseg.data.grid import Grid, LabelRule
 from yseg.data.split import Box
 
 READ_AHEAD = 3  # steps
+LABELS = {"source": "labels", "labelled": "labelled_labels"}  # names of the label patches of a region
+LABELLED = 4  # branch of the seed's key; those before it are in use
 
 
 class Region(NamedTuple):
@@ -91,24 +93,28 @@ def _cut(volume, corner, patch_size, sections):
 
 
 def _domain_keys(seed):
-    return jax.random.split(jax.random.key(seed), 2)
+    key = jax.random.key(seed)
+    source, target = jax.random.split(key, 2)
+    return {"source": source, "target": target, "labelled": jax.random.fold_in(key, LABELLED)}
 
 
-def _given(source, target):
-    return {name: region for name, region in (("source", source), ("target", target)) if region}
+def _given(source, target, labelled):
+    regions = (("source", source), ("target", target), ("labelled", labelled))
+    return {name: region for name, region in regions if region}
 
 
 class ResidentReader:
-    """Keeps source and target (None = without) on the devices; `batch(step)` cuts the patches there."""
+    """Keeps source, target and labelled target (None = without) on the devices; `batch(step)` cuts the patches there."""
 
-    def __init__(self, source, target, config):
-        self._regions = _given(source, target)
+    def __init__(self, source, target, config, labelled=None):
+        self._regions = _given(source, target, labelled)
         volumes = {}
         for name, region in self._regions.items():
-            volumes[name] = region.grid.image(region.image, region.box)
+            if not (name == "labelled" and target):  # else it shares the target's image, see `_cut_batch`
+                volumes[name] = region.grid.image(region.image, region.box)
             volumes[f"{name}_statistics"] = np.array(region.statistics, np.float32)
-            if name == "source":
-                volumes["labels"] = _read_labels(region)
+            if name in LABELS:
+                volumes[LABELS[name]] = _read_labels(region)
         self._volumes = parallel.replicate(volumes)
         self._index = parallel.share(config.sampling.batch_size)
         boxes = {name: region.patch_boxes for name, region in self._regions.items()}
@@ -134,24 +140,26 @@ def _read_labels(region):
 
 def _cut_batch(volumes, index, step, *, boxes, seed, patch_size, sections):
     raw = {"index": index}
-    for key, name in zip(_domain_keys(seed), ("source", "target"), strict=True):
-        if name not in volumes:
+    for name, key in _domain_keys(seed).items():
+        if name not in boxes:
             continue
+        image = volumes[name] if name in volumes else volumes["target"]
         corners = locations(key, step, index, boxes[name], patch_size)
-        raw[name] = jax.vmap(lambda corner, volume=volumes[name]: _cut(volume, corner, patch_size, sections))(corners)
+        raw[name] = jax.vmap(lambda corner, image=image: _cut(image, corner, patch_size, sections))(corners)
         raw[f"{name}_statistics"] = volumes[f"{name}_statistics"]
-        if name == "source":
-            raw["labels"] = jax.vmap(lambda corner: _cut(volumes["labels"], corner, patch_size, 1)[..., 0])(corners)
+        if name in LABELS:
+            labels = volumes[LABELS[name]]
+            raw[LABELS[name]] = jax.vmap(lambda corner, labels=labels: _cut(labels, corner, patch_size, 1)[..., 0])(corners)
     return raw
 
 
 class StreamingReader:
-    """Reads each patch of source and target (None = without) from its volume, `READ_AHEAD` steps ahead of `batch(step)`."""
+    """Reads each patch of the regions (None = without) from its volume, `READ_AHEAD` steps ahead of `batch(step)`."""
 
-    def __init__(self, source, target, config):
-        self._regions = _given(source, target)
+    def __init__(self, source, target, config, labelled=None):
+        self._regions = _given(source, target, labelled)
         self._index = parallel.share(config.sampling.batch_size)
-        self._keys = dict(zip(("source", "target"), _domain_keys(config.seed), strict=True))
+        self._keys = _domain_keys(config.seed)
         self._patch_size, self._sections = config.sampling.patch_size, config.model.sections
         self._ahead = collections.deque()
 
@@ -170,9 +178,9 @@ class StreamingReader:
             corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(), region.patch_boxes,
                                            self._patch_size))
             requests[name] = [self._request_image(region, corner) for corner in corners]
-            if name == "source":
-                requests["labels"] = [region.grid.request_labels(region.labels, region.rule, self._box(region, corner, corner[0]))
-                                      for corner in corners]
+            if name in LABELS:
+                boxes = [self._box(region, corner, corner[0]) for corner in corners]
+                requests[LABELS[name]] = [region.grid.request_labels(region.labels, region.rule, box) for box in boxes]
         return requests
 
     def _request_image(self, region, corner):
@@ -190,22 +198,23 @@ class StreamingReader:
             raw[name] = self._by_device(patches)
             statistics = np.array(self._regions[name].statistics, np.float32)
             raw[f"{name}_statistics"] = np.tile(statistics, (len(self._index), 1))
-        if "labels" in requests:
-            raw["labels"] = self._by_device([request.result()[0] for request in requests["labels"]])
+            if name in LABELS:
+                raw[LABELS[name]] = self._by_device([request.result()[0] for request in requests[LABELS[name]]])
         return raw
 
     def _by_device(self, patches):
         return np.stack(patches).reshape(*self._index.shape, *patches[0].shape)
 
 
-def make_reader(source, target, config):
+def make_reader(source, target, config, labelled=None):
     """The reader of source and target (None = without) that `config.sampling` asks for.
 
+    `labelled` is the target once more, with the labels of some of its parts, for patches of its own; None = without.
     `auto` is resident if the working volumes fit into its limit.
     """
     kind = config.sampling.reader
     if kind == "auto":
         size = sum(np.prod(region.box.shape) * (region.image.dtype.numpy_dtype.itemsize + (region.labels is not None))
-                   for region in (source, target) if region)
+                   for region in (source, target, labelled) if region)
         kind = "resident" if size <= config.sampling.resident_limit_gib * 2**30 else "streaming"
-    return (ResidentReader if kind == "resident" else StreamingReader)(source, target, config)
+    return (ResidentReader if kind == "resident" else StreamingReader)(source, target, config, labelled)

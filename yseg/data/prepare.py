@@ -109,13 +109,14 @@ def image_statistics(volume):
         raise InputError(f"{volume.flag}: {error}") from error
 
 
-def training_region(volume, config, parts=None):
+def training_region(volume, config, parts=None, flag="--config.finetuning.boxes"):
     """The `Region` of a Volume that is trained on: the working pixels that come from voxels of its training box alone.
 
     Args:
       volume: Volume.
       config: `yseg.config.Experiment`.
       parts: boxes in voxels inside the training box, if labels of these alone are to be used.
+      flag: where the parts come from, for messages.
 
     Raises:
       InputError: a patch does not fit into it, a part is not inside, or a label is no class of the model.
@@ -123,19 +124,19 @@ def training_region(volume, config, parts=None):
     box = volume.grid.inside(volume.split.train)
     for part in parts or ():
         if not volume.split.train.contains(part):
-            raise InputError(f"--config.finetuning.boxes={part}: must lie in {volume.split.train}, the training box of"
+            raise InputError(f"{flag}={part}: must lie in {volume.split.train}, the training box of"
                              f" {volume.flag}")
-    parts = parts and tuple(map(volume.grid.inside, parts))
+    labelled, parts = parts or (volume.split.train,), parts and tuple(map(volume.grid.inside, parts))
     region = Region(volume.image, volume.labels, volume.grid, box, volume.rule, None, parts)
     check_patch_fits(region, config.sampling.patch_size, volume.flag)
     if volume.labels is not None and volume.rule.foreground.name == "classes":
-        _check_classes(volume, config.model.classes)
+        _check_classes(volume, config.model.classes, labelled)
     return region._replace(statistics=image_statistics(volume))
 
 
-def _check_classes(volume, classes):
-    """InputError if a label of the training or the validation box is no class index of the model."""
-    for box in (volume.split.train, volume.split.validation):
+def _check_classes(volume, classes, boxes):
+    """InputError if a label of these boxes or of the validation box is no class index of the model."""
+    for box in (*boxes, volume.split.validation):
         sections, *pixels = box.slices
         for number in range(sections.start, sections.stop) if not box.is_empty else ():
             largest = apply_rule(volume.labels[number, *pixels].read().result(), volume.rule).max()

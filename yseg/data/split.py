@@ -90,7 +90,7 @@ def split(shape, axis, validation_fraction, test_fraction, flag="--config.source
                    for start, stop in itertools.pairwise(borders)))
 
 
-def share_of(box, fraction, seed, least_rows=1):
+def share_of(box, fraction, seed, least_rows=1, sections=None):
     """Boxes that hold a share of a box: whole sections in a random order, and of the next one its first rows.
 
     A smaller fraction of the same seed lies inside a larger one.
@@ -100,12 +100,14 @@ def share_of(box, fraction, seed, least_rows=1):
       fraction: in [0, 1].
       seed: of the order of the sections.
       least_rows: a section of which fewer rows are due gives this many, so that a patch fits.
+      sections: numbers of those to choose from, of which the fraction is meant; None = all of the box.
 
     Returns:
       Tuple of boxes, sorted by section; empty for the fraction 0.
     """
-    order = np.random.default_rng(seed).permutation(np.arange(box.start[0], box.stop[0]))
-    due = max(round(fraction * box.shape[0] * box.shape[1]), int(fraction > 0))  # rows of all sections together
+    sections = np.arange(box.start[0], box.stop[0]) if sections is None else np.asarray(sections)
+    order = np.random.default_rng(seed).permutation(sections)
+    due = max(round(fraction * len(sections) * box.shape[1]), int(fraction > 0))  # rows of all sections together
     whole, rest = divmod(due, box.shape[1])
     rows = [box.shape[1]] * whole + ([min(max(rest, least_rows), box.shape[1])] if rest else [])
     return tuple(Box((int(section), *box.start[1:]), (int(section) + 1, box.start[1] + count, box.stop[2]))

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from yseg import parallel
-from yseg.objectives import uses_target
+from yseg.objectives import images_per_step
 from yseg.report import progress
 
 
@@ -42,8 +42,7 @@ def fit(state, step, reader, key, config, estimate, validate, draw, recorder, ch
       TrainingDiverged: nothing of it is in a checkpoint.
     """
     first, steps = int(state.step), config.optimizer.steps
-    images_per_step = config.sampling.batch_size * (2 if uses_target(config.method) else 1)
-    state, pending = parallel.replicate(state), []
+    images, state, pending = images_per_step(config), parallel.replicate(state), []
     with progress(steps, "Training", start=first, quiet=quiet) as bar:
         for done in range(first + 1, steps + 1):
             state, metrics = step(state, reader.batch(done - 1), key)
@@ -58,7 +57,7 @@ def fit(state, step, reader, key, config, estimate, validate, draw, recorder, ch
             seconds = time.perf_counter() - began
             _check_finite(rows, done, checkpoints)
             numbers = _summary(rows)
-            numbers["images_per_second"] = images_per_step * (done - timed_from) / seconds if done > timed_from else None
+            numbers["images_per_second"] = images * (done - timed_from) / seconds if done > timed_from else None
             bar.update(done, loss=numbers["loss"], images_per_second=numbers["images_per_second"])
             if validates or saves:
                 state = estimate(state)

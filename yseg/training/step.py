@@ -6,12 +6,12 @@ import optax
 
 from yseg import parallel
 from yseg.data.augment import augment_batch
-from yseg.objectives import METHODS, Batch, Context, sample_keys
+from yseg.objectives import Batch, Context, objective, sample_keys
 from yseg.training.state import TrainState, make_optimizer
 
 # Keys of augmentation come from another branch than the objective's, so that a method can draw more without changing the images.
 AUGMENTATION, OBJECTIVE = 0, 1
-SOURCE, TARGET = 0, 1
+SOURCE, TARGET, LABELLED = 0, 1, 2
 
 
 def z_score(patches, statistics):
@@ -24,7 +24,8 @@ def make_batch(raw, key, config):
 
     Args:
       raw: dict of one device: index [batch]; source, target [batch, y, x, section] in the volumes' own types; labels
-        [batch, y, x]; source_statistics, target_statistics float32 [2]. Without target for a source-only method.
+        [batch, y, x]; source_statistics, target_statistics float32 [2]. Without target for a source-only method. With labelled
+        patches of the target also labelled, labelled_labels and labelled_statistics.
       key: random key of the step.
       config: `yseg.config.Experiment`.
     """
@@ -34,7 +35,10 @@ def make_batch(raw, key, config):
 
     source, labels = augmented(SOURCE, "source", raw["labels"].astype(jnp.int32))
     target = augmented(TARGET, "target", None)[0] if "target" in raw else None
-    return Batch(raw["index"], source, labels, target)
+    labelled = (None, None)
+    if "labelled" in raw:
+        labelled = augmented(LABELLED, "labelled", raw["labelled_labels"].astype(jnp.int32))
+    return Batch(raw["index"], source, labels, target, *labelled)
 
 
 def make_step(config, network, axis_name=None):
@@ -44,18 +48,18 @@ def make_step(config, network, axis_name=None):
     it and `state.step`. Metrics are float32 scalars: loss, its terms, learning_rate and gradient_norm.
     """
     optimizer, schedule = make_optimizer(config.optimizer)
-    context = Context(network, config, axis_name)
+    context, method = Context(network, config, axis_name), objective(config)
 
     def step(state, raw, key):
         key = jax.random.fold_in(key, state.step)
         batch = make_batch(raw, jax.random.fold_in(key, AUGMENTATION), config)
         progress = state.step.astype(jnp.float32) / config.optimizer.steps
 
-        def objective(params):
+        def loss_of(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
-            return METHODS[config.method](variables, batch, jax.random.fold_in(key, OBJECTIVE), progress, context)
+            return method(variables, batch, jax.random.fold_in(key, OBJECTIVE), progress, context)
 
-        (loss, (metrics, batch_stats)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (loss, (metrics, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         gradients = parallel.mean(gradients, axis_name)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics = {"loss": loss, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.tree.norm(gradients)}
