@@ -90,12 +90,6 @@ def define_required(name, meaning, values):
     flags.register_validator(name, bool, _REQUIRED, flag_values=values)
 
 
-def define_share(name, meaning, values):
-    """A flag for a number from 0 to 1 that must be given."""
-    flags.DEFINE_float(name, None, meaning, lower_bound=0, upper_bound=1, flag_values=values)
-    flags.register_validator(name, lambda share: share is not None, _REQUIRED, flag_values=values)
-
-
 def define_network(values):
     """The flags --workdir and --model, of which exactly one must be given."""
     flags.DEFINE_string("workdir", None, "the folder of a run of launch.train", flag_values=values)

@@ -60,7 +60,7 @@ def first_step(text):
 
 
 def test_there_are_configs():
-    assert {"custom", "demo", "epfl_to_vnc", "vnc_to_epfl"} <= {path.stem for path in CONFIGS}
+    assert {"custom", "demo", "epfl_to_hela", "epfl_to_vnc", "paper", "vnc_to_epfl"} <= {path.stem for path in CONFIGS}
 
 
 @every_method

@@ -175,7 +175,18 @@ def supervised(config, fraction, start="", sections=None):
                                model=dataclasses.replace(config.model, batch_statistics="source"))
 
 
-def finetune(start, workdir, fraction, steps=200, learning_rate=1e-4, seed=None, quiet=False):
+def finetuning(start, fraction, steps=200, learning_rate=1e-4, seed=None, sections=None):
+    """The config of `finetune`; labels of some sections alone may be used, see `supervised`."""
+    config = read_config(start, "--from")
+    config = supervised(dataclasses.replace(config, seed=config.seed if seed is None else seed), fraction, start, sections)
+    steps = steps if fraction else 0
+    return dataclasses.replace(
+        config, name=f"{config.name}, fine-tuned on {100 * fraction:g} %",
+        optimizer=dataclasses.replace(config.optimizer, steps=steps, learning_rate=learning_rate, warmup_steps=steps // 10),
+        record=dataclasses.replace(config.record, validate_every=0))
+
+
+def finetune(start, workdir, fraction, steps=200, learning_rate=1e-4, seed=None, quiet=False, sections=None):
     """Train the segmentation network of a run further, on a share of the target's training labels.
 
     Args:
@@ -185,6 +196,7 @@ def finetune(start, workdir, fraction, steps=200, learning_rate=1e-4, seed=None,
       steps, learning_rate: of the fine-tuning; the rest of the optimiser is the run's.
       seed: chooses the labels, patches and augmentation; None = the run's.
       quiet: show no progress.
+      sections: numbers of those whose labels may be used; None = all of the training box.
 
     Returns:
       dict, see `train`.
@@ -192,13 +204,7 @@ def finetune(start, workdir, fraction, steps=200, learning_rate=1e-4, seed=None,
     Raises:
       InputError: no trained run in `start`; a fraction, labels or a workdir that the user has to change.
     """
-    config = read_config(start, "--from")
-    config = supervised(dataclasses.replace(config, seed=config.seed if seed is None else seed), fraction, start)
-    steps = steps if fraction else 0
-    return train(dataclasses.replace(
-        config, name=f"{config.name}, fine-tuned on {100 * fraction:g} %",
-        optimizer=dataclasses.replace(config.optimizer, steps=steps, learning_rate=learning_rate, warmup_steps=steps // 10),
-        record=dataclasses.replace(config.record, validate_every=0)), workdir, quiet)
+    return train(finetuning(start, fraction, steps, learning_rate, seed, sections), workdir, quiet)
 
 
 # --- A trained run ---
