@@ -47,7 +47,8 @@ def first_step(text):
     config = from_json(text)
     raw = {"index": jnp.arange(2)}
     for domain in ("source", "target") if uses_target(config.method) else ("source",):
-        image, labels = phantom(domain, (2, 16, 16))
+        # A part with foreground, without which overlaps have no gradient.
+        image, labels = (volume[:, :16, 8:24] for volume in phantom(domain, (2, 64, 64)))
         raw[domain] = jnp.asarray(image[..., None])
         raw[f"{domain}_statistics"] = jnp.array([image.mean(), image.std()], jnp.float32)
         if domain == "source":

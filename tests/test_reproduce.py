@@ -71,6 +71,8 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path,
         written = list(csv.DictReader(file))
     assert [(row["method"], row["batch_statistics"]) for row in written] == [
         ("ft", "source"), ("ft", "target"), ("coral", "source"), ("coral", "target"), ("oracle", "source")]
+    with open(tmp_path / "killed" / "costs.csv", newline="") as file:
+        assert all(float(row["step_memory_mib"]) > 0 for row in csv.DictReader(file))
     table = summarise("table1", few("table1"), rows, tmp_path / "killed")
     assert "CORAL" in table
     assert "paper" not in (tmp_path / "killed" / "table1.md").read_text()  # its figures are those of other volumes
@@ -104,7 +106,8 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
 def row(method, seed, statistics, counts, **fields):
     tp, fp, fn = map(sum, zip(*counts, strict=True))
     return {"method": method, "seed": seed, "batch_statistics": statistics, "iou": tp / (tp + fp + fn), "object_f1": None,
-            "validation_iou": 0.75, "seconds_per_step": 0.5, "fraction": None, "counts": counts} | fields
+            "validation_iou": 0.75, "seconds_per_step": 0.5, "step_memory_mib": 120.4, "fraction": None,
+            "counts": counts} | fields
 
 
 def test_the_table_holds_means_deviations_and_gains_in_per_cent():
@@ -119,7 +122,7 @@ def test_the_table_holds_means_deviations_and_gains_in_per_cent():
     assert found["DANN"]["IoU, source statistics"] == "87.5 ± 17.7"  # 75 and 100
     assert found["DANN"]["gain, source"] == "+25.0 (25.0 to 25.0)"  # the same for every section and seed
     assert found["DANN"]["object F1, source"] == "55.0 ± 7.1"
-    assert found["DANN"]["s/step"] == "0.50"
+    assert (found["DANN"]["s/step"], found["DANN"]["step memory, MiB"]) == ("0.50", "120")
     assert found["oracle"] | {"IoU, source statistics": "90.0", "paper": "-", "source validation IoU": "-"} == found["oracle"]
     assert found["oracle"]["seeds"] == "1"
 

@@ -2,6 +2,7 @@
 
     yseg.train(config, workdir), yseg.finetune(start, workdir, fraction), yseg.evaluate(workdir, ...),
     yseg.segment(workdir, image, output, ...)
+    yseg.cross_validate(start, workdir, folds)      fine-tune on some sections, score on the others
     yseg.export(workdir, output), yseg.load_model(folder)      a trained network without its run; evaluate and segment take it
     yseg.losses, yseg.models      the parts, for programs of one's own
     yseg.Experiment, yseg.Domain, ...      the config, see yseg.config; yseg.InputError is what a user has to change
@@ -27,7 +28,7 @@ from yseg.config import (
 
 __version__ = "0.1.0"
 _VERBS = {name: "experiment" for name in ("evaluate", "finetune", "segment", "train")} | {
-    name: "model_folder" for name in ("export", "load_model")}
+    name: "model_folder" for name in ("export", "load_model")} | {"cross_validate": "folds"}
 _MODULES = ("losses", "models")
 
 __all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "Inference", "InputError", "Loss", "Model",

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yseg.config import METHODS, Experiment, Inference, InputError, Record
+from yseg.config import METHODS, Experiment, Inference, InputError, Record, to_json
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import open_domain, resolve
 from yseg.experiment import evaluate, finetune, supervised, train
+from yseg.memory import step_memory_mib
 from yseg.objectives import images_per_step
 from yseg.pictures import copying, middle_section
 from yseg.report import csv_text, markdown_table
@@ -39,7 +40,8 @@ PAPER = {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55
 NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net", "oracle": "oracle"}
 COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "iou", "precision", "recall", "f1", "object_f1",
            "validation_iou", "steps", "run")
-COST_COLUMNS = ("run", "seconds_per_step")
+COST_COLUMNS = ("run", "seconds_per_step", "step_memory_mib")
+MEMORY = "step_memory.json"  # in the folder of a run
 
 
 class Run(NamedTuple):
@@ -133,7 +135,7 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
     for run in runs:  # before hours of training: a folder of another config
         if run.config:
             check_workdir(choose_labels(resolve(run.config)), out / "runs" / run.name)
-    rows = []
+    rows, memories = [], {}
     for number, run in enumerate(runs, 1):
         workdir = out / "runs" / run.name
         done = all(_results(workdir, statistics).exists() for statistics in run.statistics)
@@ -149,6 +151,8 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
             for statistics in run.statistics:
                 results = evaluate(workdir, batch_statistics=statistics, quiet=quiet)
                 write_whole(_results(workdir, statistics), json.dumps(results, allow_nan=False) + "\n")
+        if run.config:
+            _write_memory(run.config, workdir / MEMORY, memories)
         rows += [_row(run, workdir, statistics) for statistics in run.statistics]
         for name, columns in (("results.csv", COLUMNS), ("costs.csv", COST_COLUMNS)):
             write_whole(out / name, _merged(out / name, rows, columns))
@@ -187,6 +191,16 @@ def summarise(experiment, runs, rows, out):
     return str(figure3(rows, out / "figure3.png"))
 
 
+def _write_memory(config, path, known):
+    """Write `yseg.memory.step_memory_mib` of a run, unless it is there; `known` holds it for other seeds of the same config."""
+    if path.exists():
+        return
+    key = to_json(dataclasses.replace(config, seed=0, labelled_boxes=()))
+    if key not in known:
+        known[key] = step_memory_mib(config)
+    write_whole(path, json.dumps({"step_memory_mib": known[key]}) + "\n")
+
+
 def _results(workdir, statistics):
     return workdir / f"scored_with_{statistics}_statistics.json"
 
@@ -197,11 +211,13 @@ def _row(run, workdir, statistics):
     metrics = read_metrics(workdir)
     speeds = sorted(row["images_per_second"] for row in metrics if row.get("images_per_second"))
     images = images_per_step(run.config) if run.config else 0
+    memory = json.loads((workdir / MEMORY).read_text(encoding="utf-8")) if (workdir / MEMORY).exists() else {}
     validation = [row["validation_iou"] for row in metrics if row.get("validation_iou") is not None]
     return {
         "experiment": results["experiment"], "method": run.method, "seed": run.seed, "fraction": run.fraction,
         "batch_statistics": statistics, "validation_iou": validation[-1] if validation else None, "steps": results["step"],
-        "seconds_per_step": images / speeds[len(speeds) // 2] if images and speeds else None, "run": run.name,
+        "seconds_per_step": images / speeds[len(speeds) // 2] if images and speeds else None,
+        "step_memory_mib": memory.get("step_memory_mib"), "run": run.name,
         **{name: results.get(name) for name in ("iou", "precision", "recall", "f1", "object_f1")},
         "counts": results["per_section_counts"]}
 
@@ -224,7 +240,7 @@ def table1(rows, with_paper):
     There are columns for each kind of batch statistics, so that a column compares like with like: "source" statistics are those
     of the training, "target" ones are estimated on target images; the latter of `source only` are adaptive batch normalisation
     (AdaBN) alone. The interval is the 95 % bootstrap interval over sections and seeds; the gain is that over `source only` with
-    the same statistics, on the same resampled sections.
+    the same statistics, on the same resampled sections. Step memory is `yseg.memory.step_memory_mib`.
 
     Args:
       rows: see `execute`.
@@ -248,6 +264,8 @@ def table1(rows, with_paper):
         line["source validation IoU"] = None if method == "oracle" else _spread([row["validation_iou"] for row in first])
         seconds = [row["seconds_per_step"] for row in first if row["seconds_per_step"]]
         line["s/step"] = f"{sorted(seconds)[len(seconds) // 2]:.2f}" if seconds else None
+        memory = [row["step_memory_mib"] for row in first if row.get("step_memory_mib")]
+        line["step memory, MiB"] = f"{max(memory):.0f}" if memory else None
         line["seeds"] = len(first)
         if with_paper:
             line["paper"] = f"{PAPER[method]:.2f}" if method in PAPER else None
