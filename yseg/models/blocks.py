@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from yseg.models.convolution import convolution
+
 MOMENTUM = 0.98  # of the running statistics of batch normalisation: they remember some 50 steps
 ACTIVATIONS = {"relu": nn.relu, "leaky_relu": nn.leaky_relu, "elu": nn.elu, "gelu": nn.gelu, "silu": nn.silu}
 
@@ -52,6 +54,11 @@ def block_keys(keys, path):
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
+def _convolution(x, kernel, *_, **__):
+    """`convolution` in the form that `nn.Conv` calls; blocks have no other stride or padding."""
+    return convolution(x, kernel)
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions, each normalised and activated; a residual sum and dropout if asked for.
 
@@ -72,11 +79,11 @@ class Block(nn.Module):
     def __call__(self, x, train, keys=None):
         activate = ACTIVATIONS[self.activation]
         shortcut = x
-        for convolution in range(2):
+        for number in range(2):
             x = nn.Conv(self.features, (3, 3), use_bias=self.normalization == "none", dtype=self.dtype,
-                        kernel_init=nn.initializers.he_normal())(x)
+                        kernel_init=nn.initializers.he_normal(), conv_general_dilated=_convolution)(x)
             x = Normalization(self.normalization, self.groups, self.dtype, self.axis_name)(x, train)
-            if convolution == 1 and self.residual:
+            if number == 1 and self.residual:
                 if shortcut.shape[-1] != self.features:
                     shortcut = nn.Dense(self.features, use_bias=False, dtype=self.dtype)(shortcut)
                 x = x + shortcut
