@@ -28,8 +28,7 @@ def define(values):
     flags.DEFINE_string("foreground", None, "which of its label values are foreground: '>0', '>=128', '==1,5'",
                         flag_values=values)
     flags.DEFINE_string("region", None, "a part of it, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
-    flags.DEFINE_float("threshold", None, "foreground probability from which a pixel is foreground; default: the config's",
-                       lower_bound=0, upper_bound=1, flag_values=values)
+    program.define_threshold(values)
 
 
 def main(values):

@@ -18,8 +18,7 @@ def define(values):
     program.define_required("workdir", "the folder of a run of launch.train", values)
     program.define_required("output", "the folder that is created", values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it is an exported model", flag_values=values)
-    flags.DEFINE_float("threshold", None, "foreground probability from which a pixel is foreground; default: the config's",
-                       lower_bound=0, upper_bound=1, flag_values=values)
+    program.define_threshold(values)
     program.define_statistics(values)
 
 

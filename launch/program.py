@@ -125,6 +125,31 @@ def define_statistics(values):
                       flag_values=values)
 
 
+class _Threshold(flags.ArgumentParser):
+    """A number from 0 to 1, or the word "matched"."""
+
+    def flag_type(self):
+        """As flags of text in --help."""
+        return "string"
+
+    syntactic_help = "a number from 0 to 1, or matched"
+
+    def parse(self, argument):
+        """The number or the word; ValueError for anything else."""
+        if argument == "matched":
+            return argument
+        if not 0 <= float(argument) <= 1:
+            raise ValueError(self.syntactic_help)
+        return float(argument)
+
+
+def define_threshold(values):
+    """The flag --threshold of programs that apply a trained network."""
+    flags.DEFINE(_Threshold(), "threshold", None, "foreground probability from which a pixel is foreground; matched = that at"
+                 " which the target's training part has the source's share of foreground; default: the config's",
+                 flag_values=values)
+
+
 def numbers(name, texts, kind):
     """The numbers of a list flag: `kind` (int or float) of each text; InputError if one is none or below 0."""
     try:

@@ -20,8 +20,7 @@ def define(values):
     flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm", flag_values=values)
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
-    flags.DEFINE_float("threshold", None, "foreground probability from which a pixel is foreground; default: the config's",
-                       lower_bound=0, upper_bound=1, flag_values=values)
+    program.define_threshold(values)
     program.define_statistics(values)
 
 

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from yseg import parallel, semi_supervised
+from yseg.calibration import MATCHED, chosen_threshold
 from yseg.config import FineTuning, InputError, labelled_domain
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
@@ -32,7 +33,6 @@ from yseg.pictures import copying, middle_section, panel_rows, sections_of
 from yseg.report import loss_curves, overlay, panels
 from yseg.runs import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
 from yseg.trained import (
-    check_threshold,
     chosen_statistics,
     config_of,
     open_to_score,
@@ -221,15 +221,16 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
       pixel_size_nm: its size of a pixel in y and x.
       foreground: which of its label values are foreground, as in `yseg.config.Domain`; default ">0".
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume, or the test box of the config's own.
-      threshold: of the foreground probability; None = the config's.
+      threshold: of the foreground probability; None = the config's; "matched" = see `yseg.calibration.matched_threshold`.
       domain: without an image: "target", or "source" for the validation box of the source.
       batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for the source.
       quiet: show no progress.
 
     Returns:
       dict, also written as results.json (results_source.json for the source, results_source_statistics.json and the like for
-      other statistics than the config's): iou, precision, recall, f1, accuracy, per_section_iou and the others of
-      `yseg.metrics.scores`, those of `yseg.objects.object_scores` (of a region that fits into memory), None where undefined;
+      other statistics than the config's, and ..._matched.json for a matched threshold): iou, precision, recall, f1, accuracy,
+      per_section_iou and the others of `yseg.metrics.scores`, those of `yseg.objects.object_scores` (of a region that fits into
+      memory), None where undefined;
       threshold, batch_statistics, image, labels, region, step and wall_time in seconds.
 
     Raises:
@@ -237,7 +238,6 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     """
     began = time.perf_counter()
     config = config_of(workdir)
-    threshold = check_threshold(threshold, config)
     known, volume = open_to_score(config, image, labels, pixel_size_nm, foreground, domain)
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
@@ -249,6 +249,8 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     usual = usual_statistics(config, known)
     chosen = chosen_statistics(workdir, batch_statistics, usual)
     variables, step = variables_of(workdir, config, chosen)
+    matched = threshold == MATCHED
+    threshold = chosen_threshold(threshold, config, variables)
     blocks = predict_with(config, variables, volume, box)
     shown = middle_section(box)
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
@@ -266,6 +268,7 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
         provenance = workdir.description["provenance"]
         return results | {name: provenance.get(name) for name in ("method", "seed")}
     workdir, suffix = Path(workdir), ("_source" if own_source else "") + ("" if chosen == usual else f"_{chosen}_statistics")
+    suffix += "_matched" if matched else ""
     write_whole(workdir / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     truth = apply_rule(volume.labels[shown.slices].read().result(), volume.rule)[0]
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
@@ -286,7 +289,7 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists.
-      threshold: of the foreground probability; None = the config's.
+      threshold: of the foreground probability; None = the config's; "matched" = see `yseg.calibration.matched_threshold`.
       batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for its source.
       quiet: show no progress.
 
@@ -298,7 +301,6 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
         been written.
     """
     config = config_of(workdir)
-    threshold = check_threshold(threshold, config)
     check_output(output, overwrite)
     if os.path.realpath(output) == os.path.realpath(image):
         raise InputError(f"--output={output}: must be another path than --image")
@@ -306,7 +308,9 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
     volume = open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
     chosen = chosen_statistics(workdir, batch_statistics, usual_statistics(config, known))
-    blocks = predict_with(config, variables_of(workdir, config, chosen)[0], volume, box)
+    variables = variables_of(workdir, config, chosen)[0]
+    threshold = chosen_threshold(threshold, config, variables)
+    blocks = predict_with(config, variables, volume, box)
     shown = middle_section(box)
     picture = np.zeros(shown.shape, np.uint8)
     blocks = copying(with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)

@@ -8,21 +8,18 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
-
 from yseg import criteria
+from yseg.calibration import foreground_share, sampled_probabilities
 from yseg.config import InputError
-from yseg.data.grid import apply_rule
-from yseg.data.prepare import evenly_spaced, open_domain, resolve
+from yseg.data.prepare import open_domain, resolve
 from yseg.experiment import train
-from yseg.pictures import sections_of
 from yseg.report import csv_text
 from yseg.runs import check_workdir, load_state, read_config
 from yseg.semi_supervised import choose_labels
-from yseg.trained import predict_box
 from yseg.training.recorder import read_metrics, write_whole
+from yseg.training.state import inference_variables
 
-SECTIONS, PIXELS = 8, 20000  # of the target that are judged
+VOXELS = 20_000  # of the target that are judged
 CRITERION = "balanced_information"  # that is combined with the source's validation IoU
 COLUMNS = ("weight", "validation_iou", "entropy", "information_maximisation", "balanced_information", "neighbourhood_density",
            "nuclear_norm", "rank", "run")
@@ -81,36 +78,18 @@ def sweep(config, weights, out, tell=print, quiet=False):
 def judge(workdir):
     """What can be said of a run without labels of the target: dict with the criteria of COLUMNS, higher is better.
 
-    Predictions are those of PIXELS voxels of SECTIONS sections of the target's training box, the same for every run. The share of
+    Predictions are those of VOXELS voxels of some sections of the target's training box, the same for every run. The share of
     foreground that `balanced_information` expects is that of the source's labels in its training box.
     """
     config = read_config(workdir)
     state = load_state(workdir, config)
-    working = config.sampling.working_pixel_size_nm
-    target = open_domain(config.target, working, "--config.target", with_labels=False)
-    box = target.split.train
-    parts = [sections_of(box, section, section + 1) for section in evenly_spaced(box.start[0], box.stop[0], SECTIONS)]
-    random = np.random.default_rng(0)
-    sampled = []
-    for part in parts:
-        blocks = predict_box(config, state, config.model.batch_statistics, target, part)
-        probabilities = np.concatenate([found.reshape(-1, found.shape[-1]) for _, found in blocks])
-        sampled.append(probabilities[random.integers(0, len(probabilities), PIXELS // len(parts))])
-    probabilities = np.concatenate(sampled)
+    target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=False)
+    variables = inference_variables(state, config.model.batch_statistics)
+    probabilities = sampled_probabilities(config, variables, target, target.split.train, VOXELS)
     return {
         "validation_iou": read_metrics(workdir)[-1]["validation_iou"],
         "entropy": criteria.entropy_score(probabilities),
         "information_maximisation": criteria.information_maximisation(probabilities),
-        "balanced_information": criteria.balanced_information(probabilities, _foreground_share(config)),
+        "balanced_information": criteria.balanced_information(probabilities, foreground_share(config)),
         "neighbourhood_density": criteria.soft_neighbourhood_density(probabilities),
         "nuclear_norm": criteria.batch_nuclear_norm(probabilities)}
-
-
-def _foreground_share(config):
-    """Share of class 1 among the labelled voxels of some sections of the source's training box."""
-    source = open_domain(config.source, config.sampling.working_pixel_size_nm, "--config.source", with_labels=True)
-    box = source.split.train
-    labels = [apply_rule(source.labels[sections_of(box, section, section + 1).slices].read().result(), source.rule)
-              for section in evenly_spaced(box.start[0], box.stop[0], SECTIONS)]
-    labels = np.concatenate([each[each >= 0] for each in labels])
-    return float(np.mean(labels == 1))
