@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 
 from launch import program, train
-from yseg.config import METHODS, Domain, Inference, InputError, Record, Sampling, check, from_json, to_json
+from yseg.config import METHODS, Domain, Inference, InputError, Record, Sampling, check, from_json, to_json, uses_target
 from yseg.data.catalog import DATASETS
 from yseg.data.phantom import phantom
 from yseg.models import build_network
-from yseg.objectives import uses_target
 from yseg.training.state import create_state
 from yseg.training.step import make_step
 

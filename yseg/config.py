@@ -12,7 +12,8 @@ import typing
 import dacite
 
 STATISTICS = ("source", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
-METHODS = ("ft", "mmd", "coral", "dann", "ynet")
+PAPER_METHODS = ("ft", "mmd", "coral", "dann", "ynet")  # of Roels et al. 2019
+METHODS = (*PAPER_METHODS, "mean_teacher", "ynet_teacher")
 
 
 class InputError(ValueError):
@@ -111,7 +112,8 @@ class Loss:
 class Adaptation:
     """What a method adds to the segmentation loss."""
 
-    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights", at_least=0)
+    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights; of a mean teacher: the consistency's",
+                         at_least=0)
     level_weights: tuple[float, ...] = knob((), "relative weight of each encoder level, full resolution first; empty = doubling"
                                             " from level to level (scaled to sum to 1)", at_least=0)
     pixels: int = knob(64, "feature pixels sampled per image and level", at_least=1)
@@ -123,6 +125,12 @@ class Adaptation:
     reconstruction_source: float = knob(1.0, "Y-Net: lambda_r of the source", at_least=0)
     reconstruction_target: float = knob(1.0, "Y-Net: lambda_r of the target", at_least=0)
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
+    teacher_momentum: float = knob(0.99, "mean teacher: share of the teacher that a step leaves", at_least=0, below=1)
+    confidence: float = knob(0.9, "mean teacher: least probability of a teacher's prediction that counts", at_least=0, at_most=1)
+    ramp_up: float = knob(0.3, "mean teacher: share of the training over which the consistency's weight rises", at_least=0,
+                          at_most=1)
+    consistency_loss: str = knob("squared", "mean teacher: squared difference of the probabilities, or cross-entropy with the"
+                                 " teacher's class", choices=("squared", "cross_entropy"))
 
 
 # By decade the largest at which EPFL to VNC loses no more than 2 points of source validation IoU against `ft`: searched in runs
@@ -133,14 +141,31 @@ _ADAPTATION = {
     "coral": {"weight": 1000.0},
     "dann": {"weight": 1.0},
     "ynet": {"reconstruction_source": 1.0, "reconstruction_target": 1.0},
+    "mean_teacher": {"weight": 1.0},
+    "ynet_teacher": {"weight": 1.0, "reconstruction_source": 1.0, "reconstruction_target": 1.0},
 }
 
 
 def default_adaptation(method):
-    """The Adaptation of one of the five methods with its default weights; InputError if there is no such method."""
+    """The Adaptation of one of the METHODS with its default weights; InputError if there is no such method."""
     if method not in METHODS:
         raise InputError(f"method {method!r}: must be one of {', '.join(METHODS)} (--config=FILE.py:METHOD)")
     return Adaptation(**_ADAPTATION[method])
+
+
+def uses_target(method):
+    """Whether a method sees target images."""
+    return method != "ft"
+
+
+def has_reconstruction(method):
+    """Whether a method's network rebuilds its images."""
+    return method in ("ynet", "ynet_teacher")
+
+
+def uses_teacher(method):
+    """Whether a method has a mean teacher."""
+    return method in ("mean_teacher", "ynet_teacher")
 
 
 @dataclasses.dataclass

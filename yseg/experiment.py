@@ -17,7 +17,7 @@ import numpy as np
 
 from yseg import parallel, semi_supervised
 from yseg.calibration import MATCHED, chosen_threshold
-from yseg.config import FineTuning, InputError, labelled_domain
+from yseg.config import FineTuning, InputError, labelled_domain, uses_target
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
 from yseg.data.patches import make_reader
@@ -28,7 +28,6 @@ from yseg.inference import make_predictors, make_tiling, predict_blocks, score, 
 from yseg.metrics import scores
 from yseg.model_folder import ReleasedModel
 from yseg.models import build_network
-from yseg.objectives import uses_target
 from yseg.pictures import copying, middle_section, panel_rows, sections_of
 from yseg.report import loss_curves, overlay, panels
 from yseg.runs import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config

@@ -40,12 +40,29 @@ def augment(key, image, labels, config):
     Raises:
       InputError: if patches that are not square are to be rotated.
     """
+    image, labels = augment_geometry(key, image, labels, config)
+    return augment_intensity(key, image, config), labels
+
+
+def _draws(key):
+    """The draws of a sample by name, uniform in [0, 1), and the keys of its deformation and its noise."""
     draw_key, elastic_key, noise_key = jax.random.split(key, 3)
-    draws = dict(zip(DRAWS, jax.random.uniform(draw_key, (len(DRAWS),)), strict=True))
+    return dict(zip(DRAWS, jax.random.uniform(draw_key, (len(DRAWS),)), strict=True)), elastic_key, noise_key
+
+
+def augment_geometry(key, image, labels, config):
+    """The first part of `augment`: rotation, mirroring and deformation. Arguments and results as there."""
+    draws, elastic_key, _ = _draws(key)
     if config.rotate or config.flip:
         image, labels = _rotate_and_flip(draws, image, labels, config)
     if config.elastic_probability and config.elastic_pixels:
         image, labels = _deform(elastic_key, draws["elastic"] < config.elastic_probability, image, labels, config)
+    return image, labels
+
+
+def augment_intensity(key, image, config):
+    """The second part of `augment`, of the image alone: blur, sharpening, gamma, contrast, brightness, noise."""
+    draws, _, noise_key = _draws(key)
     if config.blur_probability and config.blur_pixels:
         blurred = _gaussian(image, draws["blur_sigma"] * config.blur_pixels)
         image = jnp.where(draws["blur"] < config.blur_probability, blurred, image)
@@ -61,7 +78,7 @@ def augment(key, image, labels, config):
     if config.noise_probability and config.noise:
         deviation = jnp.where(draws["noise"] < config.noise_probability, draws["noise_deviation"] * config.noise, 0.0)
         image = image + deviation * jax.random.normal(noise_key, image.shape)
-    return image, labels
+    return image
 
 
 def augment_batch(keys, images, labels, config):
@@ -77,6 +94,22 @@ def augment_batch(keys, images, labels, config):
       Images and labels (None if None was given), shaped as before.
     """
     return jax.vmap(lambda key, image, label: augment(key, image, label, config))(keys, images, labels)
+
+
+def augment_twice(keys, images, config):
+    """Every sample with all transforms, and with those of the geometry alone: the same pixels twice.
+
+    Args:
+      keys, images, config: see `augment_batch`.
+
+    Returns:
+      Two arrays shaped as `images`; the first is that of `augment_batch`.
+    """
+    def both(key, image):
+        moved, _ = augment_geometry(key, image, None, config)
+        return augment_intensity(key, moved, config), moved
+
+    return jax.vmap(both)(keys, images)
 
 
 def _symmetric(draw, largest):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from yseg.config import level_weights
+from yseg.config import has_reconstruction, level_weights, uses_teacher
 from yseg.models import DomainClassifier, build_network
 
 
@@ -17,6 +17,7 @@ class TrainState:
 
     target_stats: the target's statistics of the segmentation network, as of the last estimate, see `yseg.training.statistics`.
     Both statistics are empty without batch normalisation.
+    teacher: parameters of a mean teacher's segmentation network, the moving average of the student's; empty without one.
     """
 
     step: jax.Array
@@ -24,6 +25,7 @@ class TrainState:
     batch_stats: Any
     target_stats: Any
     opt_state: Any
+    teacher: Any = flax.struct.field(default_factory=dict)
 
 
 def make_optimizer(config):
@@ -58,7 +60,7 @@ def create_state(config, key):
     network = build_network(config.model, config.method)
     side = network.multiple
     images = jnp.zeros((1, side, side, config.model.sections), jnp.float32)
-    whole = "everything" if config.method == "ynet" else None
+    whole = "everything" if has_reconstruction(config.method) else None
     variables = jax.jit(lambda key: network.init(key, images, method=whole))(network_key)
     batch_stats = variables.get("batch_stats", {})
     target_stats = jax.tree.map(jnp.copy, segmentation_part(batch_stats))
@@ -70,12 +72,18 @@ def create_state(config, key):
                                               jnp.zeros((1, config.model.features * 2**level), jnp.float32))["params"]
             for level in range(len(level_weights(config)))}
     optimizer, _ = make_optimizer(config.optimizer)
-    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, target_stats, optimizer.init(params))
+    teacher = jax.tree.map(jnp.copy, segmentation_part(params["network"])) if uses_teacher(config.method) else {}
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, target_stats, optimizer.init(params), teacher)
 
 
 def segmentation_part(tree):
     """What belongs to the segmentation network in the parameters or statistics of any method's network."""
     return {part: tree[part] for part in ("encoder", "decoder") if part in tree}
+
+
+def inference_params(state):
+    """Parameters of the segmentation network that is applied: the teacher's where there is one (French et al. 2018)."""
+    return state.teacher or segmentation_part(state.params["network"])
 
 
 def inference_variables(state, statistics):
@@ -88,7 +96,7 @@ def inference_variables(state, statistics):
     """
     source = segmentation_part(state.batch_stats)
     chosen = {"source": lambda: source, "target": lambda: state.target_stats, "mixed": lambda: _mix(source, state.target_stats)}
-    return {"params": segmentation_part(state.params["network"]), "batch_stats": chosen[statistics]()}
+    return {"params": inference_params(state), "batch_stats": chosen[statistics]()}
 
 
 def _mix(source, target):

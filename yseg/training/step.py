@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import optax
 
 from yseg import parallel
-from yseg.data.augment import augment_batch
+from yseg.config import uses_teacher
+from yseg.data.augment import augment_batch, augment_twice
 from yseg.objectives import Batch, Context, objective, sample_keys
 from yseg.training.state import TrainState, make_optimizer
 
@@ -34,11 +35,32 @@ def make_batch(raw, key, config):
         return augment_batch(sample_keys(key, domain, raw["index"]), images, labels, config.augmentation)
 
     source, labels = augmented(SOURCE, "source", raw["labels"].astype(jnp.int32))
-    target = augmented(TARGET, "target", None)[0] if "target" in raw else None
+    target = plain = None
+    if uses_teacher(config.method):
+        images = z_score(raw["target"], raw["target_statistics"])
+        target, plain = augment_twice(sample_keys(key, TARGET, raw["index"]), images, config.augmentation)
+    elif "target" in raw:
+        target = augmented(TARGET, "target", None)[0]
     labelled = (None, None)
     if "labelled" in raw:
         labelled = augmented(LABELLED, "labelled", raw["labelled_labels"].astype(jnp.int32))
-    return Batch(raw["index"], source, labels, target, *labelled)
+    return Batch(raw["index"], source, labels, target, *labelled, plain)
+
+
+def moving_average(teacher, params, step, momentum):
+    """The teacher after a step: m teacher + (1 - m) student, with m = min(1 - 1 / (step + 1), momentum).
+
+    So the first steps are averaged evenly, and what the networks start from is forgotten (Tarvainen and Valpola, NIPS 2017).
+
+    Args:
+      teacher: parameters of the segmentation network; empty without a teacher.
+      params: of the training, with "network".
+      step: int32 scalar, the steps done before this one.
+      momentum: in [0, 1), a Python number.
+    """
+    kept = jnp.minimum(1 - 1 / (step.astype(jnp.float32) + 1), momentum)
+    student = {part: params["network"][part] for part in teacher}
+    return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, teacher, student)
 
 
 def make_step(config, network, axis_name=None):
@@ -56,7 +78,7 @@ def make_step(config, network, axis_name=None):
         progress = state.step.astype(jnp.float32) / config.optimizer.steps
 
         def loss_of(params):
-            variables = {"params": params, "batch_stats": state.batch_stats}
+            variables = {"params": params, "batch_stats": state.batch_stats, "teacher": state.teacher}
             return method(variables, batch, jax.random.fold_in(key, OBJECTIVE), progress, context)
 
         (loss, (metrics, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -64,6 +86,7 @@ def make_step(config, network, axis_name=None):
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics = {"loss": loss, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.tree.norm(gradients)}
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, state.target_stats, opt_state), metrics
+        teacher = moving_average(state.teacher, params, state.step, config.adaptation.teacher_momentum)
+        return TrainState(state.step + 1, params, batch_stats, state.target_stats, opt_state, teacher), metrics
 
     return step
