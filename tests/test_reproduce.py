@@ -16,7 +16,7 @@ from launch import reproduce as launcher
 from yseg import reproduce
 from yseg.config import METHODS, Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
 from yseg.data.prepare import resolve
-from yseg.reproduce import execute, figure3, figure4, plan, summarise, table1, with_budget
+from yseg.reproduce import execute, figure3, figure4, plan, summarise, with_budget
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 DEMO = Path(__file__).parents[1] / "configs" / "demo.py"
@@ -70,7 +70,8 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path,
     with open(results, newline="") as file:
         written = list(csv.DictReader(file))
     assert [(row["method"], row["batch_statistics"]) for row in written] == [
-        ("ft", "source"), ("ft", "target"), ("coral", "source"), ("coral", "target"), ("oracle", "source")]
+        *[(name, statistics) for name in ("ft", "coral") for statistics in ("source", "target", "target")], ("oracle", "source")]
+    assert [row["threshold_rule"] for row in written] == ["fixed", "fixed", "matched"] * 2 + ["fixed"]
     with open(tmp_path / "killed" / "costs.csv", newline="") as file:
         assert all(float(row["step_memory_mib"]) > 0 for row in csv.DictReader(file))
     table = summarise("table1", few("table1"), rows, tmp_path / "killed")
@@ -79,9 +80,9 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path,
 
     tuned = execute(few("figure3"), tmp_path / "killed", 2, told.append, quiet=True)  # shares the runs of the table
     with open(results, newline="") as file:
-        assert [row["method"] for row in csv.DictReader(file)] == ["oracle", *["ft"] * 2, *["coral"] * 2, "ft", "coral"]
+        assert [row["method"] for row in csv.DictReader(file)] == ["oracle", *["ft"] * 3, *["coral"] * 3, "ft", "coral"]
     assert [line.rsplit(": ")[1] for line in told[-4:]] == ["done before"] * 2 + ["training"] * 2
-    assert [row["fraction"] for row in tuned] == [None] * 4 + [0.5] * 2
+    assert [row["fraction"] for row in tuned] == [None] * 6 + [0.5] * 2
     assert figure3(tuned, tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
     assert figure4(few("figure3"), tmp_path / "killed").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match=r"--tuning_steps=3: .* was fine-tuned for 2 steps"):
@@ -91,40 +92,25 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path,
 def test_the_table_has_every_method_and_the_oracle_for_every_seed():
     configs = {method: tiny(method) for method in METHODS}
     runs = plan("table1", configs, seeds=[3, 5])
-    assert [(run.method, run.seed) for run in runs] == [(name, seed) for seed in (3, 5) for name in (*METHODS, "oracle")]
+    names = [*METHODS, "ynet", "joint", "oracle"]  # ynet once more, fine-tuned
+    assert [(run.method, run.seed) for run in runs] == [(name, seed) for seed in (3, 5) for name in names]
+    assert [run.name for run in runs if run.fraction] == ["ynet_seed3_0.15", "ynet_seed5_0.15"]
+    runs = [run for run in runs if not run.fraction]
     assert all(run.config.seed == run.seed for run in runs)
-    same = [dataclasses.replace(run.config, name="", method="ft", seed=0, adaptation=configs["ft"].adaptation,
+    assert all(run.unsupervised == (run.config.semi_supervised != "joint" and not run.config.finetuning.boxes) for run in runs)
+    same = [dataclasses.replace(run.config, name="", method="ft", seed=0, semi_supervised="finetune",
+                                labelled_fraction=configs["ft"].labelled_fraction, adaptation=configs["ft"].adaptation,
                                 finetuning=configs["ft"].finetuning, model=configs["ft"].model) for run in runs]
     assert all(config == same[0] for config in same)  # data, augmentation, steps, ...
     for wrong, named in (({"seeds": [1, 1]}, "--seeds=1,1: must differ"), ({"fractions": [1.5]}, "--fractions=1.5: must be")):
         with pytest.raises(InputError, match=named):
             plan("figure3", configs, **{"seeds": [0]} | wrong)
+    with pytest.raises(InputError, match="--methods=ft,unet: must be some of ft, mmd"):
+        plan("table1", configs, [0], methods=["ft", "unet"])
+    few_methods = plan("table1", configs, [0], methods=["ft", "mean_teacher"])
+    assert [run.method for run in few_methods] == ["ft", "mean_teacher", "oracle"]
     with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure1, figure3, figure4"):
         plan("table2", configs, [0])
-
-
-def row(method, seed, statistics, counts, **fields):
-    tp, fp, fn = map(sum, zip(*counts, strict=True))
-    return {"method": method, "seed": seed, "batch_statistics": statistics, "iou": tp / (tp + fp + fn), "object_f1": None,
-            "validation_iou": 0.75, "seconds_per_step": 0.5, "step_memory_mib": 120.4, "fraction": None,
-            "counts": counts} | fields
-
-
-def test_the_table_holds_means_deviations_and_gains_in_per_cent():
-    rows = [row("ft", 0, "source", [[2, 1, 1]] * 2), row("ft", 1, "source", [[3, 0, 1]] * 2),
-            row("dann", 0, "source", [[3, 1, 0]] * 2, object_f1=0.5), row("dann", 1, "source", [[4, 0, 0]] * 2, object_f1=0.6),
-            row("oracle", 0, "source", [[9, 0, 1]] * 2, validation_iou=None)]
-    table = table1(rows, with_paper=True).splitlines()
-    headings, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in table)
-    found = {line[0]: dict(zip(headings, line, strict=True)) for line in lines}
-    assert found["source only"]["IoU, source statistics"] == "62.5 ± 17.7"  # 50 and 75
-    assert found["source only"]["paper"] == "28.70"
-    assert found["DANN"]["IoU, source statistics"] == "87.5 ± 17.7"  # 75 and 100
-    assert found["DANN"]["gain, source"] == "+25.0 (25.0 to 25.0)"  # the same for every section and seed
-    assert found["DANN"]["object F1, source"] == "55.0 ± 7.1"
-    assert (found["DANN"]["s/step"], found["DANN"]["step memory, MiB"]) == ("0.50", "120")
-    assert found["oracle"] | {"IoU, source statistics": "90.0", "paper": "-", "source validation IoU": "-"} == found["oracle"]
-    assert found["oracle"]["seeds"] == "1"
 
 
 @pytest.mark.parametrize("budget", ["smoke", "cpu", "gpu"])

@@ -1,7 +1,7 @@
 """The paper's table and figures as lists of runs: what is missing is trained, what is done is skipped.
 
     OUT/runs/NAME/                      a run: a method and a seed, and maybe a share of target labels
-    OUT/results.csv                     a line for each run and each kind of batch statistics it is scored with
+    OUT/results.csv                     a line for each run and each way it is scored: batch statistics and threshold
     OUT/costs.csv                       what each run took
     OUT/table1.md, OUT/figure1.png, ...     the summaries
 
@@ -17,39 +17,54 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yseg.config import METHODS, Experiment, Inference, InputError, Record, to_json
+from yseg.calibration import MATCHED
+from yseg.config import METHODS, PAPER_METHODS, Experiment, Inference, InputError, Record, to_json
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import open_domain, resolve
 from yseg.experiment import evaluate, finetune, supervised, train
 from yseg.memory import step_memory_mib
 from yseg.objectives import images_per_step
 from yseg.pictures import copying, middle_section
-from yseg.report import csv_text, markdown_table
+from yseg.report import csv_text
 from yseg.report.paper import comparison, label_curves, shift_by_level
+from yseg.report.table1 import NAMES, table1
 from yseg.runs import check_workdir, load_state, read_config
 from yseg.semi_supervised import choose_labels
 from yseg.shift import domain_shift
 from yseg.trained import predict_box
 from yseg.training.recorder import read_metrics, write_whole
-from yseg.uncertainty import bootstrap_iou, mean_and_spread, paired_difference
 
 EXPERIMENTS = ("table1", "figure1", "figure3", "figure4")
 FRACTIONS = (0.05, 0.15, 0.3, 0.6, 1.0)
 SHOWN_METHODS, SHOWN_FRACTION = ("ft", "dann", "ynet"), 0.15  # of figure 4
-PAPER = {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55}  # table 1, row D, in per cent
-NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net", "oracle": "oracle"}
-COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "iou", "precision", "recall", "f1", "object_f1",
-           "validation_iou", "steps", "run")
+JOINT_METHOD, JOINT_FRACTION = "ynet", 0.15  # whose labels of the target are learnt from jointly and by fine-tuning in table 1
+COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "threshold_rule", "threshold", "iou", "precision",
+           "recall", "f1", "object_f1", "validation_iou", "steps", "run")
 COST_COLUMNS = ("run", "seconds_per_step", "step_memory_mib")
 MEMORY = "step_memory.json"  # in the folder of a run
+
+
+class Scoring(NamedTuple):
+    """A way to score a run: whose batch statistics, and the config's threshold ("fixed") or the "matched" one."""
+
+    statistics: str
+    threshold: str = "fixed"
+
+    def path(self, workdir):
+        """The file of the scores in the folder of a run."""
+        matched = "_and_matched_threshold" if self.threshold == MATCHED else ""
+        return workdir / f"scored_with_{self.statistics}_statistics{matched}.json"
+
+
+OWN = (Scoring("source"),)  # of a network that was trained on the target
+UNSUPERVISED = (Scoring("source"), Scoring("target"), Scoring("target", MATCHED))
 
 
 class Run(NamedTuple):
     """One training, and how it is scored.
 
-    name: of its folder; method: of METHODS, or "oracle"; seed; fraction: of target labels that a fine-tuning of the run `start`
-    uses, None = no fine-tuning; config: what is trained, None for a fine-tuning; statistics: the kinds of batch statistics
-    that it is scored with.
+    name: of its folder; method: of METHODS, "joint" or "oracle"; seed; fraction: of target labels that a fine-tuning of the run
+    `start` uses, None = no fine-tuning; config: what is trained, None for a fine-tuning; scorings.
     """
 
     name: str
@@ -58,7 +73,12 @@ class Run(NamedTuple):
     fraction: float | None = None
     start: str | None = None
     config: Experiment | None = None
-    statistics: tuple[str, ...] = ("source", "target")
+    scorings: tuple[Scoring, ...] = UNSUPERVISED
+
+    @property
+    def unsupervised(self):
+        """Whether no label of the target is used."""
+        return self.method not in ("joint", "oracle") and self.fraction is None
 
 
 def with_budget(config, budget):
@@ -81,7 +101,7 @@ def with_budget(config, budget):
     return config
 
 
-def plan(experiment, configs, seeds, fractions=FRACTIONS):
+def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
     """The runs of an experiment, in the order in which they are trained: seed by seed, so that early results compare all methods.
 
     Args:
@@ -89,6 +109,8 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS):
       configs: dict from each of METHODS to its resolved `yseg.config.Experiment`, at the budget.
       seeds: of the runs; figures 1 and 4 show the first one alone.
       fractions: of target labels, for figure3.
+      methods: of METHODS, for table1 and figure3; None = all, and those of the paper. Rows that use target labels come with
+        JOINT_METHOD.
 
     Raises:
       InputError: no such experiment; a target without labels or test box; seeds or fractions that make no sense.
@@ -102,20 +124,36 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS):
         raise InputError(f"--seeds={','.join(map(str, seeds))}: must differ from one another")
     if not all(0 < fraction <= 1 for fraction in fractions):
         raise InputError(f"--fractions={','.join(map(str, fractions))}: must be above 0 and at most 1")
+    unknown = [method for method in methods or () if method not in METHODS]
+    if unknown:
+        raise InputError(f"--methods={','.join(methods)}: must be some of {', '.join(METHODS)}")
     runs = []
-    methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(experiment, METHODS)
+    methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(
+        experiment, methods or (METHODS if experiment == "table1" else PAPER_METHODS))
     fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions
     for seed in seeds[:1] if experiment in ("figure1", "figure4") else seeds:
         for method in methods:
             config = dataclasses.replace(configs[method], seed=seed)
             runs.append(Run(f"{method}_seed{seed}", method, seed, config=config))
         if experiment == "table1":
+            if JOINT_METHOD in methods:
+                runs += [_tuned(JOINT_METHOD, seed, JOINT_FRACTION), _joint(configs[JOINT_METHOD], seed)]
             oracle = supervised(dataclasses.replace(configs["ft"], seed=seed, name="oracle"), 1.0)
-            runs.append(Run(f"oracle_seed{seed}", "oracle", seed, config=oracle, statistics=("source",)))
+            runs.append(Run(f"oracle_seed{seed}", "oracle", seed, config=oracle, scorings=OWN))
         elif experiment != "figure1":
-            runs += [Run(f"{method}_seed{seed}_{fraction:g}", method, seed, fraction, f"{method}_seed{seed}", None, ("source",))
-                     for method in methods for fraction in fractions]
+            runs += [_tuned(method, seed, fraction) for method in methods for fraction in fractions]
     return runs
+
+
+def _tuned(method, seed, fraction):
+    """A run that is fine-tuned on a share of the target labels."""
+    return Run(f"{method}_seed{seed}_{fraction:g}", method, seed, fraction, f"{method}_seed{seed}", None, OWN)
+
+
+def _joint(config, seed):
+    """A run that learns from a share of the target labels from its first step on."""
+    config = dataclasses.replace(config, seed=seed, name="joint", semi_supervised="joint", labelled_fraction=JOINT_FRACTION)
+    return Run(f"joint_seed{seed}", "joint", seed, config=config, scorings=(Scoring("target"),))
 
 
 def execute(runs, out, tuning_steps, tell=print, quiet=False):
@@ -138,7 +176,7 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
     rows, memories = [], {}
     for number, run in enumerate(runs, 1):
         workdir = out / "runs" / run.name
-        done = all(_results(workdir, statistics).exists() for statistics in run.statistics)
+        done = all(scoring.path(workdir).exists() for scoring in run.scorings)
         tell(f"{number}/{len(runs)} {run.name}: {'done before' if done else 'training'}")
         if done and not run.config and read_config(workdir).optimizer.steps != tuning_steps:
             raise InputError(f"--tuning_steps={tuning_steps}: {workdir} was fine-tuned for {read_config(workdir).optimizer.steps}"
@@ -148,12 +186,13 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
                 train(run.config, workdir, quiet)
             else:
                 finetune(out / "runs" / run.start, workdir, run.fraction, tuning_steps, quiet=quiet)
-            for statistics in run.statistics:
-                results = evaluate(workdir, batch_statistics=statistics, quiet=quiet)
-                write_whole(_results(workdir, statistics), json.dumps(results, allow_nan=False) + "\n")
+            for scoring in run.scorings:
+                threshold = MATCHED if scoring.threshold == MATCHED else None
+                results = evaluate(workdir, threshold=threshold, batch_statistics=scoring.statistics, quiet=quiet)
+                write_whole(scoring.path(workdir), json.dumps(results, allow_nan=False) + "\n")
         if run.config:
             _write_memory(run.config, workdir / MEMORY, memories)
-        rows += [_row(run, workdir, statistics) for statistics in run.statistics]
+        rows += [_row(run, workdir, scoring) for scoring in run.scorings]
         for name, columns in (("results.csv", COLUMNS), ("costs.csv", COST_COLUMNS)):
             write_whole(out / name, _merged(out / name, rows, columns))
     return rows
@@ -162,12 +201,12 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
 def cost(runs, out):
     """A line that says how much is to do: trainings, steps, and hours if some runs are done by whose pace they can be told."""
     out = Path(out)
-    missing = [run for run in runs if not all(_results(out / "runs" / run.name, each).exists() for each in run.statistics)]
+    missing = [run for run in runs if not all(scoring.path(out / "runs" / run.name).exists() for scoring in run.scorings)]
     trained = [run for run in missing if run.config]
     steps = sum(run.config.optimizer.steps for run in trained)
     line = f"{len(runs)} runs, {len(missing)} to do: {len(trained)} trainings of {steps} steps together," \
            f" {len(missing) - len(trained)} fine-tunings"
-    paces = {run.method: _row(run, out / "runs" / run.name, run.statistics[0])["seconds_per_step"]
+    paces = {run.method: _row(run, out / "runs" / run.name, run.scorings[0])["seconds_per_step"]
              for run in runs if run not in missing and run.config}
     known = [pace for pace in paces.values() if pace]
     if trained and known:
@@ -201,13 +240,9 @@ def _write_memory(config, path, known):
     write_whole(path, json.dumps({"step_memory_mib": known[key]}) + "\n")
 
 
-def _results(workdir, statistics):
-    return workdir / f"scored_with_{statistics}_statistics.json"
-
-
-def _row(run, workdir, statistics):
+def _row(run, workdir, scoring):
     """The line of results.csv of a run, from its files."""
-    results = json.loads(_results(workdir, statistics).read_text(encoding="utf-8"))
+    results = json.loads(scoring.path(workdir).read_text(encoding="utf-8"))
     metrics = read_metrics(workdir)
     speeds = sorted(row["images_per_second"] for row in metrics if row.get("images_per_second"))
     images = images_per_step(run.config) if run.config else 0
@@ -215,7 +250,8 @@ def _row(run, workdir, statistics):
     validation = [row["validation_iou"] for row in metrics if row.get("validation_iou") is not None]
     return {
         "experiment": results["experiment"], "method": run.method, "seed": run.seed, "fraction": run.fraction,
-        "batch_statistics": statistics, "validation_iou": validation[-1] if validation else None, "steps": results["step"],
+        "batch_statistics": scoring.statistics, "threshold_rule": scoring.threshold, "threshold": results["threshold"],
+        "validation_iou": validation[-1] if validation else None, "steps": results["step"],
         "seconds_per_step": images / speeds[len(speeds) // 2] if images and speeds else None,
         "step_memory_mib": memory.get("step_memory_mib"), "run": run.name,
         **{name: results.get(name) for name in ("iou", "precision", "recall", "f1", "object_f1")},
@@ -234,67 +270,6 @@ def _is_the_papers(config):
     return (config.source.dataset, config.target.dataset) == ("epfl", "vnc")
 
 
-def table1(rows, with_paper):
-    """Table 1 as Markdown: mean and standard deviation over seeds of the test IoU, in per cent, a row for each method.
-
-    There are columns for each kind of batch statistics, so that a column compares like with like: "source" statistics are those
-    of the training, "target" ones are estimated on target images; the latter of `source only` are adaptive batch normalisation
-    (AdaBN) alone. The interval is the 95 % bootstrap interval over sections and seeds; the gain is that over `source only` with
-    the same statistics, on the same resampled sections. Step memory is `yseg.memory.step_memory_mib`.
-
-    Args:
-      rows: see `execute`.
-      with_paper: whether the paper's row D has a column; it belongs to EPFL to VNC alone.
-    """
-    lines = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == method]
-        line = {"method": NAMES[method]}
-        for statistics in ("source", "target"):
-            chosen = _of(rows, method, statistics)
-            line[f"IoU, {statistics} statistics"] = _spread([row["iou"] for row in chosen])
-            line[f"95 %, {statistics}"] = _interval(bootstrap_iou([row["counts"] for row in chosen])) if chosen else None
-            base = _of(rows, "ft", statistics)
-            line[f"gain, {statistics}"] = None
-            if chosen and method not in ("ft", "oracle") and len(base) == len(chosen):
-                difference = paired_difference([row["counts"] for row in chosen], [row["counts"] for row in base])
-                line[f"gain, {statistics}"] = _difference(difference)
-            line[f"object F1, {statistics}"] = _spread([row["object_f1"] for row in chosen])
-        first = {row["seed"]: row for row in mine}.values()
-        line["source validation IoU"] = None if method == "oracle" else _spread([row["validation_iou"] for row in first])
-        seconds = [row["seconds_per_step"] for row in first if row["seconds_per_step"]]
-        line["s/step"] = f"{sorted(seconds)[len(seconds) // 2]:.2f}" if seconds else None
-        memory = [row["step_memory_mib"] for row in first if row.get("step_memory_mib")]
-        line["step memory, MiB"] = f"{max(memory):.0f}" if memory else None
-        line["seeds"] = len(first)
-        if with_paper:
-            line["paper"] = f"{PAPER[method]:.2f}" if method in PAPER else None
-        lines.append(line)
-    return markdown_table(lines, list(dict.fromkeys(name for line in lines for name in line)))
-
-
-def _of(rows, method, statistics):
-    return sorted((row for row in rows if row["method"] == method and row["batch_statistics"] == statistics),
-                  key=lambda row: row["seed"])
-
-
-def _spread(values):
-    """ "41.2 ± 1.3" in per cent, without the deviation for one value; None if there is none."""
-    values = [100 * value for value in values if value is not None]
-    if not values:
-        return None
-    mean, deviation = mean_and_spread(values)
-    return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
-
-
-def _interval(bounds):
-    return None if bounds is None or None in bounds else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
-
-
-def _difference(difference):
-    return None if None in difference else f"{100 * difference[0]:+.1f} ({_interval(difference[1:])})"
-
-
 def figure3(rows, path):
     """Figure 3 as PNG: test IoU against the share of target labels, a curve for each method; the share 0 is without fine-tuning.
 
@@ -303,11 +278,11 @@ def figure3(rows, path):
       path: of the PNG.
     """
     curves = {}
-    for method in METHODS:
+    for method in dict.fromkeys(row["method"] for row in rows):
         points = {}
         for row in rows:
             if row["method"] == method and row["iou"] is not None and (
-                    row["fraction"] is not None or row["batch_statistics"] == "target"):
+                    row["fraction"] is not None or (row["batch_statistics"], row["threshold_rule"]) == ("target", "fixed")):
                 points.setdefault(row["fraction"] or 0.0, []).append(row["iou"])
         curves[NAMES[method]] = sorted(points.items())
     return label_curves(curves, path)

@@ -1,0 +1,77 @@
+"""Table 1 as Markdown, from the scores of runs."""
+
+from yseg.report.tables import markdown_table
+from yseg.uncertainty import bootstrap_iou, mean_and_spread, paired_difference
+
+PAPER = {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55}  # table 1, row D, in per cent
+NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net", "mean_teacher": "mean teacher",
+         "ynet_teacher": "Y-Net + mean teacher", "joint": "Y-Net + 15 % of the labels", "oracle": "oracle"}
+SCORINGS = {("source", "fixed"): "source statistics", ("target", "fixed"): "target statistics",
+            ("target", "matched"): "matched threshold"}
+
+
+def table1(rows, with_paper):
+    """Table 1: mean and standard deviation over seeds, in per cent, a row for each method; and a second table of the uncertainty.
+
+    There are columns for each way of scoring, so that a column compares like with like: "source" statistics are those of the
+    training; "target" ones are estimated on target images, and for `source only` are adaptive batch normalisation (AdaBN) alone;
+    a matched threshold (`yseg.calibration`) comes with target statistics. What was trained on labels of the target stands under
+    its own statistics and threshold. Step memory is `yseg.memory.step_memory_mib`.
+
+    In the second table the interval is the 95 % bootstrap interval over sections and seeds; the gain is that over `source only`
+    scored in the same way, on the same resampled sections.
+
+    Args:
+      rows: see `yseg.reproduce.execute`.
+      with_paper: whether the paper's row D has a column; it belongs to EPFL to VNC alone.
+    """
+    lines, details = [], []
+    for key in dict.fromkeys((row["method"], row["fraction"]) for row in rows):
+        mine = [row for row in rows if (row["method"], row["fraction"]) == key]
+        supervised = key[1] is not None or key[0] in ("joint", "oracle")
+        name = NAMES[key[0]] + ("" if key[1] is None else f", fine-tuned on {100 * key[1]:g} %")
+        line, detail = {"method": name}, {"method": name}
+        for scoring, words in SCORINGS.items():
+            chosen = _of(mine, scoring)
+            line[f"IoU, {words}"] = _spread([row["iou"] for row in chosen])
+            detail[f"95 %, {words}"] = _interval(bootstrap_iou([row["counts"] for row in chosen])) if chosen else None
+            base = _of([row for row in rows if row["method"] == "ft" and row["fraction"] is None], scoring)
+            detail[f"gain, {words}"] = None
+            if chosen and key[0] != "ft" and not supervised and len(base) == len(chosen):
+                difference = paired_difference([row["counts"] for row in chosen], [row["counts"] for row in base])
+                detail[f"gain, {words}"] = _difference(difference)
+            detail[f"object F1, {words}"] = _spread([row["object_f1"] for row in chosen])
+        first = {row["seed"]: row for row in mine}.values()
+        line["source validation IoU"] = None if supervised else _spread([row["validation_iou"] for row in first])
+        seconds = [row["seconds_per_step"] for row in first if row["seconds_per_step"]]
+        line["s/step"] = f"{sorted(seconds)[len(seconds) // 2]:.2f}" if seconds else None
+        memory = [row["step_memory_mib"] for row in first if row.get("step_memory_mib")]
+        line["step memory, MiB"] = f"{max(memory):.0f}" if memory else None
+        line["seeds"] = len(first)
+        if with_paper:
+            line["paper"] = f"{PAPER[key[0]]:.2f}" if key[0] in PAPER and key[1] is None else None
+        lines.append(line)
+        details.append(detail)
+    return "\n".join(markdown_table(each, list(each[0])) for each in (lines, details))
+
+
+def _of(rows, scoring):
+    chosen = (row for row in rows if (row["batch_statistics"], row["threshold_rule"]) == scoring)
+    return sorted(chosen, key=lambda row: row["seed"])
+
+
+def _spread(values):
+    """ "41.2 ± 1.3" in per cent, without the deviation for one value; None if there is none."""
+    values = [100 * value for value in values if value is not None]
+    if not values:
+        return None
+    mean, deviation = mean_and_spread(values)
+    return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
+
+
+def _interval(bounds):
+    return None if bounds is None or None in bounds else f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f}"
+
+
+def _difference(difference):
+    return None if None in difference else f"{100 * difference[0]:+.1f} ({_interval(difference[1:])})"
