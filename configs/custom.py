@@ -17,7 +17,7 @@ Needs both volumes with the size of a pixel, and the labels of the source. A vol
     python -m launch.evaluate --workdir=runs/custom/ynet
     python -m launch.segment --workdir=runs/custom/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet; mean_teacher, ynet_teacher.
 """
 
 import os
@@ -26,7 +26,7 @@ from yseg.config import Domain, Experiment, Model, Sampling, default_adaptation
 
 
 def get_config(method="ynet"):
-    """The experiment with one of the five methods; its volumes are still to be given."""
+    """The experiment with one of the methods; its volumes are still to be given."""
     return Experiment(
         name=f"custom, {method}",
         method=method,

@@ -11,7 +11,7 @@ Needs no data. Cost: 1.5 (ft) to 2.5 minutes (ynet) on two CPU cores; IoU: ft 0.
     python -m launch.train --config=configs/demo.py:ynet --workdir=runs/demo/ynet
     python -m launch.evaluate --workdir=runs/demo/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet; mean_teacher, ynet_teacher.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ VOLUME = "phantom://{domain}/{content}?shape=24,512,512&seed=0"  # sections, row
 
 
 def get_config(method="ynet"):
-    """The experiment with one of the five methods."""
+    """The experiment with one of the methods."""
     source, target = ({content: VOLUME.format(domain=domain, content=content) for content in ("image", "labels")}
                       for domain in ("source", "target"))
     return Experiment(

@@ -13,7 +13,7 @@ CPU cores; it has not been run, as the data are not public.
         --config.target.image=hela.tif --config.target.labels=hela_labels.tif
     python -m launch.evaluate --workdir=runs/epfl_to_hela/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet; mean_teacher, ynet_teacher.
 """
 
 import os
@@ -22,7 +22,7 @@ from yseg.config import Domain, Experiment, Model, Sampling, default_adaptation
 
 
 def get_config(method="ynet"):
-    """The experiment with one of the five methods; its target is still to be given."""
+    """The experiment with one of the methods; its target is still to be given."""
     return Experiment(
         name=f"EPFL to HeLa, {method}",
         method=method,

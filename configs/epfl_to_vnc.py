@@ -10,7 +10,7 @@ to 8 minutes (ynet) on two CPU cores. IoU of seed 0: ft 0.38, ynet 0.39.
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/epfl_to_vnc/ynet
     python -m launch.evaluate --workdir=runs/epfl_to_vnc/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet; mean_teacher, ynet_teacher.
 """
 
 import os
@@ -19,7 +19,7 @@ from yseg.config import Domain, Experiment, Model, Sampling, default_adaptation
 
 
 def get_config(method="ynet"):
-    """The experiment with one of the five methods."""
+    """The experiment with one of the methods."""
     return Experiment(
         name=f"EPFL to VNC, {method}",
         method=method,

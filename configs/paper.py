@@ -18,7 +18,7 @@ not been run, neither to its end nor for its time and memory.
     python -m launch.train --config=configs/paper.py:ynet --workdir=runs/paper/ynet
     python -m launch.evaluate --workdir=runs/paper/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet; mean_teacher, ynet_teacher.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ EPOCH = 1000  # steps
 
 
 def get_config(method="ynet"):
-    """The experiment with one of the five methods."""
+    """The experiment with one of the methods."""
     return Experiment(
         name=f"EPFL to VNC as in the paper, {method}",
         method=method,

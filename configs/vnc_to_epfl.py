@@ -10,7 +10,7 @@ epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two CPU cores; it has not been run to
     python -m launch.train --config=configs/vnc_to_epfl.py:ynet --workdir=runs/vnc_to_epfl/ynet
     python -m launch.evaluate --workdir=runs/vnc_to_epfl/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet; mean_teacher, ynet_teacher.
 """
 
 import os
@@ -19,7 +19,7 @@ from yseg.config import Domain, Experiment, Model, Sampling, default_adaptation
 
 
 def get_config(method="ynet"):
-    """The experiment with one of the five methods."""
+    """The experiment with one of the methods."""
     return Experiment(
         name=f"VNC to EPFL, {method}",
         method=method,

@@ -6,7 +6,7 @@ import shutil
 import textwrap
 import typing
 
-from yseg.config import knobs
+from yseg.config import METHODS, knobs
 
 _PLACEHOLDERS = {"string": "TEXT", "float": "NUMBER", "int": "NUMBER", "string enum": "TEXT"}
 _TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -25,7 +25,7 @@ def usage(about, values, config=None, given=None):
     entries = [_entry(_flag(values[name]), values[name].help, width) for name in values]
     if config:
         entries.insert(0, _entry("--config=FILE.py:METHOD", "the experiment, a file such as those in configs/, and how the"
-                                 " network is adapted: ft, mmd, coral, dann or ynet", width))
+                                 f" network is adapted: {', '.join(METHODS)}", width))
     parts = [inspect.cleandoc(about), "\n".join(["Flags:", "", *entries])]
     if config:
         parts += _knob_parts(config, given, width)

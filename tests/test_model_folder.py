@@ -195,3 +195,8 @@ def test_the_programs(run, tmp_path, capsys):
         code, out, err = execute(module, *arguments)
         assert (code, out, err.count("\n")) == (program.BAD_INPUT, "", 1), err
         assert err.startswith(said)
+
+
+def test_a_matched_threshold_is_exported_as_a_number(run, tmp_path):
+    model = yseg.load_model(yseg.export(run, tmp_path / "model", threshold="matched"))
+    assert model.config.inference.threshold == yseg.evaluate(run, threshold="matched", quiet=True)["threshold"]

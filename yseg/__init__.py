@@ -28,7 +28,7 @@ from yseg.config import (
 
 __version__ = "0.1.0"
 _VERBS = {name: "experiment" for name in ("evaluate", "finetune", "segment", "train")} | {
-    name: "model_folder" for name in ("export", "load_model")} | {"cross_validate": "folds"}
+    "export": "release", "load_model": "model_folder", "cross_validate": "folds"}
 _MODULES = ("losses", "models")
 
 __all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "Inference", "InputError", "Loss", "Model",

@@ -138,7 +138,7 @@ def test_a_workdir_of_another_config_or_of_something_else_stays_as_it_is(volumes
 
 @pytest.mark.parametrize(("module", "arguments", "said"), [
     (evaluate, (), "no such folder"),
-    (evaluate, ("--threshold=2",), "--threshold=2: must be a number in the range [0"),
+    (evaluate, ("--threshold=2",), "--threshold=2: must be a number from 0 to 1, or matched"),
     (evaluate, ("--pixel_size_nm=small",), "--pixel_size_nm=small: must be a number"),
     (evaluate, ("--domain=mouse",), "--domain=mouse"),
     (evaluate, ("--lables=b.tif",), "did you mean --labels?"),
