@@ -15,7 +15,7 @@ Methods: ft, mmd, coral, dann, ynet; mean_teacher, ynet_teacher.
 
 import os
 
-from yseg.config import Domain, Experiment, Model, Sampling, default_adaptation
+from yseg.config import Domain, Experiment, Model, Sampling, default_adaptation, strong_augmentation
 
 
 def get_config(method="ynet"):
@@ -27,6 +27,7 @@ def get_config(method="ynet"):
         source=Domain(dataset="epfl", split_axis="x", validation_fraction=0.2),
         target=Domain(dataset="vnc", split_axis="x", test_fraction=0.33),
         sampling=Sampling(working_pixel_size_nm=10.0, patch_size=96, batch_size=4),
+        augmentation=strong_augmentation(),
         model=Model(levels=3, features=16),
         adaptation=default_adaptation(method),
     )

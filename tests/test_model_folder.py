@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 def run(tmp_path_factory, compiled_once):
     """The workdir of a run with what only its training needs: a reconstruction decoder."""
     def domain(name, **fields):
-        image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=0" for content in ("image", "labels"))
+        image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=2" for content in ("image", "labels"))
         return Domain(**{"image": image, "labels": labels, "foreground": ">0"} | fields)
 
     workdir = tmp_path_factory.mktemp("runs") / "ynet"

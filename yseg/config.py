@@ -74,6 +74,16 @@ class Augmentation:
     noise: float = knob(0.3, "largest standard deviation of the noise, in standard deviations of the volume", at_least=0)
 
 
+def strong_augmentation():
+    """The Augmentation for domains that differ in contrast, sharpness and noise: about twice the default changes of grey levels.
+
+    Chosen on VNC to EPFL: a source-only network of 1000 steps had an IoU of 0.49 on EPFL's training part with the target's batch
+    statistics and 0.45 with the source's; with this augmentation 0.50 and 0.49 (one seed).
+    """
+    return Augmentation(brightness=0.6, contrast=0.7, gamma=0.8, blur_probability=0.5, blur_pixels=2.0, sharpen_amount=2.5,
+                        noise=0.6)
+
+
 @dataclasses.dataclass
 class Model:
     """The U-Net: encoder levels, a bottleneck, a decoder with skips."""
