@@ -68,6 +68,8 @@ def test_the_target_gets_the_sources_share_whatever_its_own_labels_are(tmp_path)
     results = yseg.evaluate(tmp_path / "run", threshold="matched", quiet=True)
     assert results["threshold"] == pytest.approx(threshold)
     assert json.loads((tmp_path / "run" / "results_matched.json").read_text())["iou"] == results["iou"]
+    exported = yseg.load_model(yseg.export(tmp_path / "run", tmp_path / "model", threshold="matched"))
+    assert exported.config.inference.threshold == results["threshold"]
 
     path = str(tmp_path / "noise.zarr")
     with create_volume(path, SHAPE, np.uint8, 10.0) as store:
