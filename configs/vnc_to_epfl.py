@@ -10,7 +10,7 @@ epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two CPU cores; it has not been run to
     python -m launch.train --config=configs/vnc_to_epfl.py:ynet --workdir=runs/vnc_to_epfl/ynet
     python -m launch.evaluate --workdir=runs/vnc_to_epfl/ynet
 
-Methods: ft, mmd, coral, dann, ynet; mean_teacher, ynet_teacher.
+Methods: ft, mmd, coral, dann, ynet; beyond the paper: adaptsegnet, fda, mean_teacher, ynet_teacher.
 """
 
 import os

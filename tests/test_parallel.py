@@ -60,7 +60,9 @@ def mapped_step(config):
 
 def parts(params):
     """The parts of the parameters that a wrong factor could hit apart."""
-    return {**params["network"], **{f"classifier_{name}": value for name, value in params.get("classifiers", {}).items()}}
+    added = {f"classifier_{name}": value for name, value in params.get("classifiers", {}).items()}
+    added |= {name: params[name] for name in ("discriminator",) if name in params}
+    return {**params["network"], **added}
 
 
 def differences(one, other):

@@ -13,7 +13,7 @@ import dacite
 
 STATISTICS = ("source", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
 PAPER_METHODS = ("ft", "mmd", "coral", "dann", "ynet")  # of Roels et al. 2019
-METHODS = (*PAPER_METHODS, "mean_teacher", "ynet_teacher")
+METHODS = (*PAPER_METHODS, "adaptsegnet", "fda", "mean_teacher", "ynet_teacher")
 
 
 class InputError(ValueError):
@@ -122,16 +122,19 @@ class Loss:
 class Adaptation:
     """What a method adds to the segmentation loss."""
 
-    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights; of a mean teacher: the consistency's",
-                         at_least=0)
+    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights; of AdaptSegNet; of a mean teacher: the"
+                         " consistency's", at_least=0)
     level_weights: tuple[float, ...] = knob((), "relative weight of each encoder level, full resolution first; empty = doubling"
                                             " from level to level (scaled to sum to 1)", at_least=0)
     pixels: int = knob(64, "feature pixels sampled per image and level", at_least=1)
     bandwidths: tuple[float, ...] = knob((0.25, 0.5, 1.0, 2.0, 4.0), "MMD: kernel bandwidths as multiples of the median"
                                          " distance", above=0)
-    hidden: int = knob(64, "DANN: width of the domain classifiers' hidden layers", at_least=1)
-    reversal_gamma: float = knob(10.0, "DANN: steepness of Ganin's schedule of the reversal; 0 = full strength at once",
-                                 at_least=0)
+    hidden: int = knob(64, "DANN: width of the domain classifiers' hidden layers; AdaptSegNet: maps of the discriminator's"
+                       " first layer, doubled in each of the next two", at_least=1)
+    reversal_gamma: float = knob(10.0, "DANN, AdaptSegNet: steepness of Ganin's schedule of the reversal; 0 = full strength at"
+                                 " once", at_least=0)
+    fourier_share: float = knob(0.03, "FDA: beta, the highest frequency whose amplitude is replaced, in cycles per pixel; at"
+                                " least one cycle per patch", at_least=0, at_most=0.5)
     reconstruction_source: float = knob(1.0, "Y-Net: lambda_r of the source", at_least=0)
     reconstruction_target: float = knob(1.0, "Y-Net: lambda_r of the target", at_least=0)
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
@@ -144,13 +147,15 @@ class Adaptation:
 
 
 # By decade the largest at which EPFL to VNC loses no more than 2 points of source validation IoU against `ft`: searched in runs
-# of 500 steps, and lowered where the whole training lost more. That of the consistency has not been searched.
+# of 500 steps, and lowered where the whole training lost more. Those below Y-Net's have not been searched.
 _ADAPTATION = {
     "ft": {},
     "mmd": {"weight": 10.0},
     "coral": {"weight": 1000.0},
     "dann": {"weight": 1.0},
     "ynet": {"reconstruction_source": 1.0, "reconstruction_target": 1.0},
+    "adaptsegnet": {"weight": 0.01},
+    "fda": {},
     "mean_teacher": {"weight": 1.0},
     "ynet_teacher": {"weight": 1.0, "reconstruction_source": 1.0, "reconstruction_target": 1.0},
 }

@@ -26,10 +26,11 @@ COLUMNS = ("weight", "validation_iou", "entropy", "information_maximisation", "b
 
 
 def with_weight(config, weight):
-    """The config with that weight of what its method adds: lambda, or both of Y-Net's reconstruction weights."""
+    """The config with that weight of what its method adds: lambda, both of Y-Net's reconstruction weights, or FDA's beta."""
     if config.method == "ft":
         raise InputError("--config=...:ft: must be a method with a weight, such as ynet")
-    names = ("reconstruction_source", "reconstruction_target") if config.method == "ynet" else ("weight",)
+    named = {"ynet": ("reconstruction_source", "reconstruction_target"), "fda": ("fourier_share",)}
+    names = named.get(config.method, ("weight",))
     return dataclasses.replace(config, adaptation=dataclasses.replace(config.adaptation, **dict.fromkeys(names, weight)))
 
 

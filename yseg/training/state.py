@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from yseg.config import has_reconstruction, level_weights, uses_teacher
-from yseg.models import DomainClassifier, build_network
+from yseg.models import DomainClassifier, OutputDiscriminator, build_network
 
 
 @flax.struct.dataclass
 class TrainState:
-    """step: int32 scalar, the steps done; params: {"network", "classifiers"} and batch_stats: see `yseg.objectives`.
+    """step: int32 scalar, the steps done; params: {"network", "classifiers", ...} and batch_stats: see `yseg.objectives`.
 
     target_stats: the target's statistics of the segmentation network, as of the last estimate, see `yseg.training.statistics`.
     Both statistics are empty without batch normalisation.
@@ -71,6 +71,9 @@ def create_state(config, key):
             f"level_{level}": classifier.init(jax.random.fold_in(classifier_key, level),
                                               jnp.zeros((1, config.model.features * 2**level), jnp.float32))["params"]
             for level in range(len(level_weights(config)))}
+    if config.method == "adaptsegnet":
+        outputs = jnp.zeros((1, side, side, config.model.classes), jnp.float32)
+        params["discriminator"] = OutputDiscriminator(config.adaptation.hidden).init(classifier_key, outputs)["params"]
     optimizer, _ = make_optimizer(config.optimizer)
     teacher = jax.tree.map(jnp.copy, segmentation_part(params["network"])) if uses_teacher(config.method) else {}
     return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, target_stats, optimizer.init(params), teacher)
