@@ -49,6 +49,9 @@ class Sampling:
     working_pixel_size_nm: float = knob(10.0, "pixel size of the grid on which the network works, in nm", above=0)
     patch_size: int = knob(96, "side of the square patches, in working pixels", at_least=1)
     batch_size: int = knob(4, "patches a step of each domain, over all devices together", at_least=1)
+    intensity_alignment: str = knob("none", "none = each volume by its own mean and deviation, histogram = the grey levels of all"
+                                    " but the source are mapped to its histogram; every program then reads the source's image",
+                                    choices=("none", "histogram"))
     reader: str = knob("auto", "resident = volumes in memory, streaming = read as needed, auto = by resident_limit_gib",
                        choices=("auto", "resident", "streaming"))
     resident_limit_gib: float = knob(4.0, "largest size of both working volumes for a resident reader, in GiB", at_least=0)

@@ -38,7 +38,7 @@ def make_predictor(config, variables):
       variables: {"params": {"encoder", "decoder"}, "batch_stats"} of the segmentation network, a U-Net.
 
     Returns:
-      `predict(tiles, statistics)`: raw grey levels [tile, y, x, section] and their volume's (mean, standard deviation) -> float32
+      `predict(tiles, statistics)`: raw grey levels [tile, y, x, section] and their volume's, see `z_score` -> float32
       probabilities [tile, y, x, class] on the host. Any number of tiles; they are computed local devices x
       `config.inference.batch_size` at a time.
     """
@@ -147,7 +147,7 @@ def predict_blocks(predict, network, store, grid, statistics, region, config, bl
       network: the `yseg.models.UNet` that it applies.
       store: TensorStore [z, y, x], the image volume.
       grid: `yseg.data.grid.Grid` of the volume.
-      statistics: (mean, standard deviation) of the volume, in grey levels.
+      statistics: of the volume's grey levels, see `yseg.data.prepare.intensity_statistics`.
       region: Box in voxels, not empty.
       config: `yseg.config.Experiment`.
       block_size: largest side of a block, in working pixels.

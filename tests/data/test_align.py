@@ -5,13 +5,29 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yseg.data.align import fourier_style
+from yseg.data.align import fourier_style, matching_levels
+from yseg.training.step import z_score
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
+TIED = np.repeat(np.arange(8.0) ** 2, 8)  # as of an 8-bit volume with eight grey levels
 SIZES = [(16, 16), (15, 15), (12, 17), (17, 10)]
 
 styled = jax.jit(fourier_style, static_argnames="share")
+
+
+def sorted_values(seed, count=64):
+    return np.sort(np.random.default_rng(seed).normal(120, 40, count))
+
+
+def matched(values, own, other):
+    return np.asarray(jax.jit(z_score)(np.asarray(values, np.float32), matching_levels(own, other)))
+
+
+def reference_map(values, own, other):
+    """Every distinct grey level with the mean of its targets, then linear between."""
+    levels = np.unique(own)
+    return np.interp(values, levels, [np.mean(other[own == level]) for level in levels])
 
 
 def images(shape, seed=0, mean=0.0):
@@ -104,3 +120,52 @@ def test_images_and_styles_of_different_sizes_are_refused():
         fourier_style(jnp.zeros((4, 4, 1)), jnp.zeros((4, 5, 1)), 0.1)
     with pytest.raises(ValueError, match=r"must both be \[y, x, channel\]"):
         fourier_style(jnp.zeros((4, 4)), jnp.zeros((4, 4)), 0.1)
+
+
+# --- Histogram matching ---
+
+
+CASES = {
+    "distinct": (sorted_values(0), sorted_values(1)), "tied": (TIED, sorted_values(1)), "onto tied": (sorted_values(0), TIED),
+    "tied onto tied": (TIED, 49 - TIED[::-1]), "constant": (np.full(64, 5.0), sorted_values(1)),
+    "onto constant": (sorted_values(0).round(), np.full(64, 3.0)),
+}
+
+
+@pytest.mark.parametrize(("own", "other"), CASES.values(), ids=CASES)
+def test_the_map_is_that_of_numpy_non_decreasing_and_constant_beyond_the_ends(own, other):
+    values = np.sort(np.concatenate([np.linspace(own[0] - 20, own[-1] + 20, 500), own])).astype(np.float32)
+    result = matched(values, own, other)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, reference_map(values, own.astype(np.float32), other), rtol=1e-5, atol=1e-3)
+    assert np.diff(result).min() >= -1e-4
+    assert result.min() >= other[0] - 1e-4
+    assert result.max() <= other[-1] + 1e-4
+    assert len(set(result[values < own[0]])) == len(set(result[values > own[-1]])) == 1
+
+
+@pytest.mark.parametrize(("own", "other"), CASES.values(), ids=CASES)
+def test_grey_levels_of_the_map_increase_strictly_in_float32(own, other):
+    for offset in (0, 1e7):  # there float32 holds whole numbers alone
+        levels, there = matching_levels(own + offset, other)
+        assert levels.dtype == there.dtype == np.float32
+        assert (np.diff(levels) > 0).all()
+        assert (np.diff(there) >= 0).all()
+
+
+def test_a_tied_grey_level_goes_to_the_mean_of_its_ranks_and_keeps_the_mean_of_the_histogram():
+    other = sorted_values(1)
+    result = matched(TIED, TIED, other)
+    np.testing.assert_allclose(result[::8], other.reshape(8, 8).mean(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(result.mean(), other.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("own", [sorted_values(0), TIED], ids=["distinct", "tied"])
+def test_matching_to_the_own_histogram_changes_nothing(own):
+    values = np.linspace(own[0], own[-1], 300)
+    np.testing.assert_allclose(matched(values, own, own), values, rtol=1e-5, atol=1e-4)
+
+
+def test_quantiles_at_different_ranks_are_refused():
+    with pytest.raises(ValueError, match=r"\(64,\) and \(63,\)"):
+        matching_levels(TIED, TIED[1:])

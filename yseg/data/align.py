@@ -10,6 +10,31 @@ import numpy as np
 _ROUNDING = 1e-6  # times the root of an image's energy: a transform in float32 knows its amplitudes no better
 
 
+def matching_levels(own, other):
+    """The map that gives a volume the histogram of another, for `yseg.training.step.z_score`.
+
+    Histogram matching (Gonzalez and Woods, Digital Image Processing, section 3.3): v -> G(F(v)) with F the cumulative
+    histogram of the own volume and G the inverse of the other's, both given by their quantiles. The map is the non-decreasing,
+    piecewise linear one that sends own[i] to other[i]. Volumes of 8 bits have the same grey level at many ranks,
+    own[i] = ... = own[j]: it goes to the mean of other[i], ..., other[j], which keeps the mean of the other histogram.
+
+    Args:
+      own: [quantile], of the own volume at evenly spaced ranks, non-decreasing.
+      other: [quantile], of the other volume at the same ranks, non-decreasing, in the unit that the map leads to.
+
+    Returns:
+      float32 [2, level], level <= quantile: the distinct grey levels of `own` in float32, strictly increasing, and where they go.
+
+    Raises:
+      ValueError: `own` and `other` are not both [quantile].
+    """
+    own, other = np.asarray(own, np.float32), np.asarray(other, np.float64)
+    if own.ndim != 1 or own.shape != other.shape:
+        raise ValueError(f"quantiles of shapes {own.shape} and {other.shape}: must both be [quantile]")
+    levels, place, count = np.unique(own, return_inverse=True, return_counts=True)
+    return np.stack([levels, (np.bincount(place, other) / count).astype(np.float32)])
+
+
 def fourier_style(image, style, share):
     """Give an image the low-frequency amplitudes of another; its phases, and with them its structures, stay.
 

@@ -26,8 +26,8 @@ class Region(NamedTuple):
     """The part of one domain that is trained on.
 
     image, labels: TensorStores [z, y, x] (labels None = not read); grid: the volume's working grid; box: in working pixels;
-    rule: what the labels mean; statistics: (mean, standard deviation) of the volume, in grey levels; parts: the boxes inside
-    `box` that patches are cut from, None = all of it. Labels outside them are not read.
+    rule: what the labels mean; statistics: see `yseg.data.prepare.intensity_statistics`; parts: the boxes inside `box` that
+    patches are cut from, None = all of it. Labels outside them are not read.
     """
 
     image: Any
@@ -35,7 +35,7 @@ class Region(NamedTuple):
     grid: Grid
     box: Box
     rule: LabelRule | None
-    statistics: tuple[float, float]
+    statistics: tuple[float, float] | np.ndarray
     parts: tuple[Box, ...] | None = None
 
     @property
@@ -197,7 +197,7 @@ class StreamingReader:
             patches = [np.concatenate([part.result() for part in parts]).transpose(1, 2, 0) for parts in requests[name]]
             raw[name] = self._by_device(patches)
             statistics = np.array(self._regions[name].statistics, np.float32)
-            raw[f"{name}_statistics"] = np.tile(statistics, (len(self._index), 1))
+            raw[f"{name}_statistics"] = np.stack([statistics] * len(self._index))
             if name in LABELS:
                 raw[LABELS[name]] = self._by_device([request.result()[0] for request in requests[LABELS[name]]])
         return raw

@@ -16,8 +16,18 @@ SOURCE, TARGET, LABELLED = 0, 1, 2
 
 
 def z_score(patches, statistics):
-    """Raw grey levels `[batch, y, x, section]` and their volume's mean and standard deviation `[2]` -> float32 z-scores."""
-    return (patches.astype(jnp.float32) - statistics[0]) / statistics[1]
+    """Raw grey levels as the network gets them: float32 `[batch, y, x, section]`, about 0 and of deviation 1.
+
+    Args:
+      patches: grey levels of any type `[batch, y, x, section]`.
+      statistics: see `yseg.data.prepare.intensity_statistics`. `[2]`: mean and standard deviation of their volume. `[2, level]`:
+        grey levels of it, strictly increasing, and the z-scores that they have in the source after histogram matching; linear
+        between them, and constant beyond the outermost, which are the extremes of what was sampled.
+    """
+    values = patches.astype(jnp.float32)
+    if statistics.ndim == 2:
+        return jnp.interp(values, statistics[0], statistics[1])
+    return (values - statistics[0]) / statistics[1]
 
 
 def make_batch(raw, key, config):
@@ -25,8 +35,8 @@ def make_batch(raw, key, config):
 
     Args:
       raw: dict of one device: index [batch]; source, target [batch, y, x, section] in the volumes' own types; labels
-        [batch, y, x]; source_statistics, target_statistics float32 [2]. Without target for a source-only method. With labelled
-        patches of the target also labelled, labelled_labels and labelled_statistics.
+        [batch, y, x]; source_statistics, target_statistics, see `z_score`. Without target for a source-only method. With
+        labelled patches of the target also labelled, labelled_labels and labelled_statistics.
       key: random key of the step.
       config: `yseg.config.Experiment`.
     """
