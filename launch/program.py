@@ -18,7 +18,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from launch.usage import usage
-from yseg.config import METHODS, STATISTICS, Experiment, InputError, check, knobs
+from yseg.config import MATCHED, METHODS, STATISTICS, Experiment, InputError, check, knobs
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -128,15 +128,15 @@ def define_statistics(values):
 class _Threshold(flags.ArgumentParser):
     """A number from 0 to 1, or the word "matched"."""
 
+    syntactic_help = f"a number from 0 to 1, or {MATCHED}"
+
     def flag_type(self):
         """As flags of text in --help."""
         return "string"
 
-    syntactic_help = "a number from 0 to 1, or matched"
-
     def parse(self, argument):
         """The number or the word; ValueError for anything else."""
-        if argument == "matched":
+        if argument == MATCHED:
             return argument
         if not 0 <= float(argument) <= 1:
             raise ValueError(self.syntactic_help)

@@ -7,32 +7,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import domain, experiment
 
 import yseg
-from yseg.calibration import foreground_share, matched_threshold, matching_threshold
-from yseg.config import Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
+from yseg.calibration import chosen_threshold, foreground_share, matched_threshold, matching_threshold
+from yseg.config import InputError
 from yseg.data.prepare import open_domain, resolve
 from yseg.data.volume import create_volume
 from yseg.runs import load_state, read_config
-from yseg.trained import predict_box
+from yseg.trained import predict_with
 from yseg.training.state import inference_variables
 
 SHAPE = (3, 64, 96)
 pytestmark = pytest.mark.usefixtures("compiled_once")
-
-
-def domain(name, **fields):
-    image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=2" for content in ("image", "labels"))
-    return Domain(**{"image": image, "labels": labels, "foreground": ">0", "pixel_size_nm": 10.0} | fields)
-
-
-def tiny(**fields):
-    defaults = {
-        "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3),
-        "sampling": Sampling(patch_size=16, batch_size=2), "model": Model(levels=1, features=4),
-        "optimizer": Optimizer(steps=4, warmup_steps=1), "inference": Inference(tile_size=64, overlap=4),
-        "record": Record(validate_every=0, images=0)}
-    return Experiment(**defaults | fields)
 
 
 @given(st.integers(1, 300), st.floats(0.001, 0.999), st.integers(0, 5))
@@ -43,7 +30,7 @@ def test_the_share_of_voxels_that_reach_the_threshold_is_that_asked_for(count, s
 
 
 def test_the_share_is_that_of_the_sources_training_part():
-    config = resolve(tiny())
+    config = resolve(experiment())
     source = open_domain(config.source, 10.0, "--config.source", with_labels=True)
     labels = source.labels.read().result() > 0
     assert foreground_share(config) == pytest.approx(labels[source.split.train.slices].mean())
@@ -51,18 +38,24 @@ def test_the_share_is_that_of_the_sources_training_part():
 
 def test_a_source_of_one_class_is_refused():
     with pytest.raises(InputError, match="foreground share 0"):
-        foreground_share(resolve(tiny(source=domain("source", foreground="==99", validation_fraction=0.3))))
+        foreground_share(resolve(experiment(source=domain("source", foreground="==99", validation_fraction=0.3))))
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, "mached", float("nan")])
+def test_what_is_no_threshold_is_named_with_what_is(threshold):
+    with pytest.raises(InputError, match=f"--threshold={threshold}: must be at least 0 and at most 1, or matched"):
+        chosen_threshold(threshold, experiment(), None)
 
 
 @pytest.mark.slow
 def test_the_target_gets_the_sources_share_whatever_its_own_labels_are(tmp_path):
-    yseg.train(tiny(), tmp_path / "run", quiet=True)
+    yseg.train(experiment(), tmp_path / "run", quiet=True)
     config = read_config(tmp_path / "run")
-    state = load_state(tmp_path / "run", config)
-    threshold = matched_threshold(config, inference_variables(state, "target"))
+    variables = inference_variables(load_state(tmp_path / "run", config), "target")
+    threshold = matched_threshold(config, variables)
     target = open_domain(config.target, 10.0, "--config.target", with_labels=False)
     probabilities = np.concatenate([found[..., 1].ravel() for _, found in
-                                    predict_box(config, state, "target", target, target.split.train)])
+                                    predict_with(config, variables, target, target.split.train)])
     assert np.mean(probabilities >= threshold) == pytest.approx(foreground_share(config), abs=0.002)
 
     results = yseg.evaluate(tmp_path / "run", threshold="matched", quiet=True)
@@ -75,4 +68,4 @@ def test_the_target_gets_the_sources_share_whatever_its_own_labels_are(tmp_path)
     with create_volume(path, SHAPE, np.uint8, 10.0) as store:
         store.write(np.random.default_rng(0).integers(0, 2, SHAPE, np.uint8)).result()
     noisy = dataclasses.replace(config, target=dataclasses.replace(config.target, labels=path))
-    assert matched_threshold(noisy, inference_variables(state, "target")) == threshold
+    assert matched_threshold(noisy, variables) == threshold

@@ -6,9 +6,11 @@ import json
 import jax
 import numpy as np
 import pytest
+from tiny import domain as tiny_domain
+from tiny import experiment
 
 import yseg
-from yseg.config import METHODS, Domain, Experiment, FineTuning, Inference, Model, Optimizer, Record, Sampling
+from yseg.config import METHODS, Experiment, FineTuning, Optimizer, Sampling
 from yseg.data.patches import make_reader
 from yseg.data.prepare import open_domain, resolve, training_region
 from yseg.data.split import parse_region, share_of
@@ -27,16 +29,13 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def domain(name, **fields):
-    image, labels = (f"phantom://{name}/{content}?shape=4,64,96&seed=0" for content in ("image", "labels"))
-    return Domain(**{"image": image, "labels": labels, "foreground": ">0", "pixel_size_nm": 10.0} | fields)
+    return tiny_domain(name, sections=4, seed=0, **fields)
 
 
 def tiny(**fields):
-    return Experiment(**{
-        "method": "coral", "semi_supervised": "joint", "labelled_fraction": 0.4,
-        "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3),
-        "sampling": Sampling(patch_size=16, batch_size=2), "model": Model(levels=1, features=4), "optimizer": Optimizer(steps=3),
-        "inference": Inference(tile_size=32, overlap=4), "record": Record(validate_every=0, images=0)} | fields)
+    defaults = {"method": "coral", "semi_supervised": "joint", "labelled_fraction": 0.4, "optimizer": Optimizer(steps=3),
+                "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3)}
+    return experiment(**defaults | fields)
 
 
 @pytest.mark.parametrize("method", METHODS)

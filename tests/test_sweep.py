@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tiny import domain, experiment
 
-from yseg.config import Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
+from yseg.config import InputError
 from yseg.data.volume import create_volume
 from yseg.sweep import COLUMNS, judge, sweep, with_weight
 
@@ -13,18 +14,8 @@ SHAPE = (3, 64, 96)
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
-def domain(name, **fields):
-    image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=2" for content in ("image", "labels"))
-    return Domain(**{"image": image, "labels": labels, "foreground": ">0", "pixel_size_nm": 10.0} | fields)
-
-
 def tiny(**fields):
-    defaults = {
-        "method": "coral", "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3),
-        "sampling": Sampling(patch_size=16, batch_size=2), "model": Model(levels=1, features=4),
-        "optimizer": Optimizer(steps=4, warmup_steps=1), "inference": Inference(tile_size=64, overlap=4),
-        "record": Record(validate_every=0, images=0)}
-    return Experiment(**defaults | fields)
+    return experiment(**{"method": "coral"} | fields)
 
 
 def test_the_weight_is_that_of_what_the_method_adds():

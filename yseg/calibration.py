@@ -8,13 +8,12 @@ probabilities, Neural Computation 2002, with a known prior).
 
 import numpy as np
 
-from yseg.config import InputError
+from yseg.config import MATCHED, InputError
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import evenly_spaced, open_domain
 from yseg.pictures import sections_of
-from yseg.trained import check_threshold, predict_with
+from yseg.trained import predict_with
 
-MATCHED = "matched"  # instead of a number: the threshold of `matched_threshold`
 SECTIONS = 8  # of a volume that are looked at
 VOXELS = 200_000  # of them that are sampled, evenly
 
@@ -89,5 +88,15 @@ def matched_threshold(config, variables):
 
 
 def chosen_threshold(threshold, config, variables):
-    """A threshold as a number: that given, the config's for None, or the matched one for MATCHED."""
-    return matched_threshold(config, variables) if threshold == MATCHED else check_threshold(threshold, config)
+    """A threshold as a number: that given, the config's for None, or `matched_threshold` for "matched".
+
+    Raises:
+      InputError: it is neither of them nor in [0, 1], or see `matched_threshold`.
+    """
+    if threshold is None:
+        return config.inference.threshold
+    if threshold == MATCHED:
+        return matched_threshold(config, variables)
+    if not (isinstance(threshold, (int, float)) and 0 <= threshold <= 1):
+        raise InputError(f"--threshold={threshold}: must be at least 0 and at most 1, or {MATCHED}")
+    return float(threshold)

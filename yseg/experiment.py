@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from yseg import parallel, semi_supervised
-from yseg.calibration import MATCHED, chosen_threshold
-from yseg.config import FineTuning, InputError, labelled_domain, uses_target
+from yseg.calibration import chosen_threshold
+from yseg.config import MATCHED, FineTuning, InputError, labelled_domain, uses_target
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
 from yseg.data.patches import make_reader
@@ -229,8 +229,7 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
       dict, also written as results.json (results_source.json for the source, results_source_statistics.json and the like for
       other statistics than the config's, and ..._matched.json for a matched threshold): iou, precision, recall, f1, accuracy,
       per_section_iou and the others of `yseg.metrics.scores`, those of `yseg.objects.object_scores` (of a region that fits into
-      memory), None where undefined;
-      threshold, batch_statistics, image, labels, region, step and wall_time in seconds.
+      memory), None where undefined; threshold, batch_statistics, image, labels, region, step and wall_time in seconds.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.

@@ -24,7 +24,7 @@ from yseg.models import build_network
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
 FORMAT, VERSION = "yseg model", 1
-# How grey levels are prepared. There is no other way yet; a reader that does not know a way refuses it.
+# How grey levels are prepared. A reader refuses any other way; `yseg.release` does not export a run that has one.
 NORMALISATION = {"method": "z-score", "statistics": "mean and standard deviation of the whole volume that is segmented"}
 
 

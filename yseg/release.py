@@ -14,12 +14,11 @@ import numpy as np
 from flax import traverse_util
 
 import yseg
-from yseg.calibration import MATCHED, chosen_threshold
+from yseg.calibration import chosen_threshold
 from yseg.config import STATISTICS, InputError
 from yseg.data.catalog import DATASETS
 from yseg.model_folder import DESCRIPTION, FORMAT, NORMALISATION, VERSION, WEIGHTS
 from yseg.runs import load_state, read_config
-from yseg.trained import check_threshold
 from yseg.training.recorder import read_metrics
 from yseg.training.state import inference_variables
 
@@ -44,8 +43,6 @@ def export(workdir, output, overwrite=False, threshold=None, batch_statistics=No
         Nothing has been written.
     """
     config, output = read_config(workdir), Path(output)
-    if threshold != MATCHED:
-        check_threshold(threshold, config)
     statistics = batch_statistics or config.model.batch_statistics
     if statistics not in STATISTICS:
         raise InputError(f"--batch_statistics={statistics}: must be one of {', '.join(STATISTICS)}")

@@ -17,8 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yseg.calibration import MATCHED
-from yseg.config import METHODS, PAPER_METHODS, Experiment, Inference, InputError, Record, to_json
+from yseg.config import MATCHED, METHODS, PAPER_METHODS, Experiment, Inference, InputError, Record, to_json
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import open_domain, resolve
 from yseg.experiment import evaluate, finetune, supervised, train
@@ -27,17 +26,16 @@ from yseg.objectives import images_per_step
 from yseg.pictures import copying, middle_section
 from yseg.report import csv_text
 from yseg.report.paper import comparison, label_curves, shift_by_level
-from yseg.report.table1 import NAMES, table1
-from yseg.runs import check_workdir, load_state, read_config
+from yseg.report.table1 import JOINT_FRACTION, JOINT_METHOD, NAMES, table1
+from yseg.runs import check_workdir, read_config
 from yseg.semi_supervised import choose_labels
 from yseg.shift import domain_shift
-from yseg.trained import predict_box
+from yseg.trained import predict_with, variables_of
 from yseg.training.recorder import read_metrics, write_whole
 
 EXPERIMENTS = ("table1", "figure1", "figure3", "figure4")
 FRACTIONS = (0.05, 0.15, 0.3, 0.6, 1.0)
 SHOWN_METHODS, SHOWN_FRACTION = ("ft", "dann", "ynet"), 0.15  # of figure 4
-JOINT_METHOD, JOINT_FRACTION = "ynet", 0.15  # whose labels of the target are learnt from jointly and by fine-tuning in table 1
 COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "threshold_rule", "threshold", "iou", "precision",
            "recall", "f1", "object_f1", "validation_iou", "steps", "run")
 COST_COLUMNS = ("run", "seconds_per_step", "step_memory_mib")
@@ -74,11 +72,6 @@ class Run(NamedTuple):
     start: str | None = None
     config: Experiment | None = None
     scorings: tuple[Scoring, ...] = UNSUPERVISED
-
-    @property
-    def unsupervised(self):
-        """Whether no label of the target is used."""
-        return self.method not in ("joint", "oracle") and self.fraction is None
 
 
 def with_budget(config, budget):
@@ -301,8 +294,8 @@ def figure4(runs, out):
         target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=True)
         box = middle_section(target.split.test)
         found = np.zeros(box.shape, np.uint8)
-        state, statistics = load_state(out / "runs" / run.name, config), config.model.batch_statistics
-        for _ in copying(predict_box(config, state, statistics, target, box), box, found, config.inference.threshold):
+        variables, _ = variables_of(out / "runs" / run.name, config, config.model.batch_statistics)
+        for _ in copying(predict_with(config, variables, target, box), box, found, config.inference.threshold):
             pass
         name = f"{100 * run.fraction:g} % of the labels" if run.fraction else "unsupervised"
         columns.setdefault(NAMES[run.method], {})[name] = found[0]

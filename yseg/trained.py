@@ -45,15 +45,6 @@ def chosen_statistics(run, given, usual):
     return given or usual
 
 
-def check_threshold(threshold, config):
-    """The threshold, by default the config's; InputError if it is none."""
-    if threshold is None:
-        return config.inference.threshold
-    if not 0 <= threshold <= 1:
-        raise InputError(f"--threshold={threshold}: must be at least 0 and at most 1")
-    return float(threshold)
-
-
 def open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
     """The `yseg.config.Domain` to score, and its opened Volume."""
     working = config.sampling.working_pixel_size_nm
@@ -71,11 +62,6 @@ def open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
     if not known.image:
         raise InputError("--image is missing: must be the volume to score, as a released model has none of its own")
     return known, open_domain(known, working, f"--config.{domain}", with_labels=True)
-
-
-def predict_box(config, state, batch_statistics, volume, box):
-    """`yseg.inference.predict_blocks` of a run's network, with these batch statistics, on a box of a Volume."""
-    return predict_with(config, inference_variables(state, batch_statistics), volume, box)
 
 
 def predict_with(config, variables, volume, box):

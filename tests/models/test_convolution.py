@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from yseg.models.convolution import convolution, kernel_gradient
+from yseg.models.convolution import _by_convolution, convolution, kernel_gradient
 
 SHAPES = [(2, 8, 8, 3, 5), (1, 1, 1, 2, 3), (3, 5, 9, 1, 4), (2, 1, 6, 4, 1)]
 
@@ -38,5 +38,6 @@ def test_kernel_gradient_is_the_correlation_of_input_and_gradient(shape):
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     expected = [[np.einsum("byxc,byxf->cf", padded[:, row:row + height, column:column + width], gradient)
                  for column in range(3)] for row in range(3)]
-    found = kernel_gradient(*(jnp.asarray(array, jnp.float32) for array in (x, gradient)))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    inputs = [jnp.asarray(array, jnp.float32) for array in (x, gradient)]
+    for form in (kernel_gradient, _by_convolution):  # on a CPU, and elsewhere
+        np.testing.assert_allclose(form(*inputs), expected, rtol=1e-4, atol=1e-4)

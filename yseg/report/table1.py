@@ -1,14 +1,16 @@
 """Table 1 as Markdown, from the scores of runs."""
 
+from yseg.config import MATCHED
 from yseg.report.tables import markdown_table
 from yseg.uncertainty import bootstrap_iou, mean_and_spread, paired_difference
 
 PAPER = {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55}  # table 1, row D, in per cent
+JOINT_METHOD, JOINT_FRACTION = "ynet", 0.15  # the method and the share of the target labels of the rows that use some
 NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net", "adaptsegnet": "AdaptSegNet",
          "fda": "FDA", "mean_teacher": "mean teacher", "ynet_teacher": "Y-Net + mean teacher",
-         "joint": "Y-Net + 15 % of the labels", "oracle": "oracle"}
+         "joint": f"Y-Net + {100 * JOINT_FRACTION:g} % of the labels", "oracle": "oracle"}
 SCORINGS = {("source", "fixed"): "source statistics", ("target", "fixed"): "target statistics",
-            ("target", "matched"): "matched threshold"}
+            ("target", MATCHED): "matched threshold"}
 
 
 def table1(rows, with_paper):
