@@ -19,7 +19,6 @@ from yseg.trained import predict_with
 from yseg.training.state import inference_variables
 
 SHAPE = (3, 64, 96)
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @given(st.integers(1, 300), st.floats(0.001, 0.999), st.integers(0, 5))

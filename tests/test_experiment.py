@@ -52,11 +52,10 @@ def tiny(**fields):
     return Experiment(**defaults | fields)
 
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory, compiled_once):
+def trained(tmp_path_factory):
     """The workdir of a run that was not interrupted, with pictures and validations."""
     workdir = tmp_path_factory.mktemp("runs") / "trained"
     record = Record(log_every=2, validate_every=8, checkpoint_every=3, images=1)
@@ -168,10 +167,9 @@ def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(tmp_path):
                   record=Record(log_every=1, validate_every=0, checkpoint_every=5, images=0))
     (tmp_path / "given.json").write_text(to_json(config))
     workdir, chance = tmp_path / "killed", random.Random()
-    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
     reached = 0
     for _ in range(3):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)], env=environment)
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)])
         stop = reached + chance.randrange(5, 20)
         while child.poll() is None and (not steps_of(workdir) or steps_of(workdir)[-1] < stop):
             time.sleep(0.005)

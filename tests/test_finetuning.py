@@ -20,7 +20,6 @@ from yseg.runs import load_state, read_config
 from yseg.training.state import inference_variables
 
 SHAPE = (4, 64, 96)
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def domain(name, **fields):
@@ -29,7 +28,7 @@ def domain(name, **fields):
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory, compiled_once):
+def start(tmp_path_factory):
     """The workdir of an adapted run."""
     workdir = tmp_path_factory.mktemp("runs") / "adapted"
     config = Experiment(

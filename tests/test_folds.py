@@ -17,11 +17,10 @@ from yseg.runs import read_config
 
 SHAPE = (4, 48, 64)
 TRAINING = Box((0, 0, 0), (4, 48, 45))  # the last 30 % of x are for the test
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory, compiled_once):
+def start(tmp_path_factory):
     """The workdir of a run."""
     def domain(name, **fields):
         image, labels = (f"phantom://{name}/{content}?shape=4,48,64&seed=0" for content in ("image", "labels"))

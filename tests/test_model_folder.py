@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 
-import jax
 import numpy as np
 import pytest
 import zarr
@@ -18,11 +17,9 @@ from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record,
 from yseg.model_folder import load_model
 from yseg.runs import read_config
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, compiled_once):
+def run(tmp_path_factory):
     """The workdir of a run with what only its training needs: a reconstruction decoder."""
     def domain(name, **fields):
         image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=0" for content in ("image", "labels"))
@@ -177,10 +174,9 @@ def test_the_programs(run, tmp_path, capsys):
             program.run(module.PROGRAM, ["program", *map(str, arguments)])
         return stop.value.code or 0, *capsys.readouterr()
 
-    cache = f"--compilation_cache={jax.config.jax_compilation_cache_dir}"
     model, output, target = tmp_path / "model", tmp_path / "s.zarr", read_config(run).target
-    assert execute(launcher, f"--workdir={run}", f"--output={model}", cache) == (0, f"{model}\n", "")
-    shown = [f"--image={target.image}", f"--pixel_size_nm={target.pixel_size_nm}", cache]
+    assert execute(launcher, f"--workdir={run}", f"--output={model}") == (0, f"{model}\n", "")
+    shown = [f"--image={target.image}", f"--pixel_size_nm={target.pixel_size_nm}"]
     assert execute(segmentation, f"--model={model}", f"--output={output}", *shown)[:2] == (0, f"{output}\n")
     code, out, _ = execute(evaluation, f"--model={model}", f"--labels={target.labels}", *shown)
     assert (code, out.splitlines()[-1][:4]) == (0, "IoU ")

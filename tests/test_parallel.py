@@ -150,8 +150,7 @@ def process_program(address, number, count):
 
 def start(*arguments, devices=1):
     """Start this file as a program of its own: (process, the file into which it prints)."""
-    # Compiling takes most of the time, so without optimisation.
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
                    "JAX_NUMPY_RANK_PROMOTION": "raise", "PYTHONPATH": str(Path(parallel.__file__).parents[1])}
     # Not a pipe: processes that wait for each other must not wait for a reader too.

@@ -25,7 +25,6 @@ from yseg.training.recorder import read_metrics
 from yseg.training.state import create_state
 
 SHAPE = (4, 64, 96)
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def domain(name, **fields):

@@ -11,8 +11,6 @@ from yseg.models import build_network
 from yseg.report.paper import shift_by_level
 from yseg.shift import domain_shift, level_activations
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 
 def domain(name, **fields):
     image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=2" for content in ("image", "labels"))

@@ -11,7 +11,6 @@ from yseg.data.volume import create_volume
 from yseg.sweep import COLUMNS, judge, sweep, with_weight
 
 SHAPE = (3, 64, 96)
-pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 def tiny(**fields):

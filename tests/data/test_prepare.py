@@ -134,7 +134,6 @@ def test_either_reader_hands_the_map_to_every_device(volumes, reader):
         np.testing.assert_array_equal(raw[f"{name}_statistics"][0], np.asarray(region.statistics, np.float32))
 
 
-@pytest.mark.usefixtures("compiled_once")
 @pytest.mark.slow
 def test_an_increasing_curve_of_the_target_changes_nothing_from_training_to_segmentation(volumes, tmp_path):
     """Patches, statistics of the target, pictures, scores, another volume, the shift, fine-tuning: all see the aligned target."""

@@ -21,7 +21,7 @@ def complaint(capsys):
     """Run a program in this process, as `python -m` does; return the line that it complains with."""
     def run(module, *arguments):
         with pytest.raises(SystemExit) as stop:
-            program.run(module.PROGRAM, ["program", *map(str, arguments), "--compilation_cache="])
+            program.run(module.PROGRAM, ["program", *map(str, arguments)])
         shown = capsys.readouterr()
         assert stop.value.code == program.BAD_INPUT
         assert shown.out == ""

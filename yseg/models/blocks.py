@@ -1,5 +1,6 @@
 """The parts that every network here is made of: normalisation, dropout, convolution block, upsampling."""
 
+import functools
 import zlib
 from collections.abc import Callable
 
@@ -93,6 +94,15 @@ class Block(nn.Module):
         return x
 
 
+def max_pool(x):
+    """Half the size: the maximum of every 2x2 pixels, `[batch, y, x, channel] -> [batch, y / 2, x / 2, channel]`.
+
+    As maxima of the four strided views, whose gradient is several times faster on CPU than that of a reduced window.
+    """
+    views = [x[:, row::2, column::2] for row in range(2) for column in range(2)]
+    return functools.reduce(jnp.maximum, views)
+
+
 class Upsample(nn.Module):
     """Twice the size: every pixel becomes 2x2 pixels through one dense layer.
 
@@ -126,7 +136,7 @@ class Encoder(nn.Module):
         activations = []
         for level in range(self.levels + 1):
             if level:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
+                x = max_pool(x)
             x = self.block(self.features * 2**level, name=f"level_{level}")(x, train, keys)
             activations.append(x)
         return tuple(activations)
