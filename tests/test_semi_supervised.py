@@ -37,7 +37,7 @@ def tiny(**fields):
     return experiment(**defaults | fields)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["ft", "dann", "ynet_teacher"])
 def test_the_loss_is_the_methods_own_and_that_of_the_labelled_patches(method):
     config = tiny(method=method)
     network, state = build_network(config.model, method), create_state(config, jax.random.key(0))

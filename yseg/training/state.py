@@ -56,27 +56,31 @@ def create_state(config, key):
       config: `yseg.config.Experiment`.
       key: random key of the initialisation.
     """
-    network_key, classifier_key = jax.random.split(key)
     network = build_network(config.model, config.method)
-    side = network.multiple
-    images = jnp.zeros((1, side, side, config.model.sections), jnp.float32)
-    whole = "everything" if has_reconstruction(config.method) else None
-    variables = jax.jit(lambda key: network.init(key, images, method=whole))(network_key)
-    batch_stats = variables.get("batch_stats", {})
-    target_stats = jax.tree.map(jnp.copy, segmentation_part(batch_stats))
-    params = {"network": variables["params"]}
-    if config.method == "dann":
-        classifier = DomainClassifier(config.adaptation.hidden)
-        params["classifiers"] = {
-            f"level_{level}": classifier.init(jax.random.fold_in(classifier_key, level),
-                                              jnp.zeros((1, config.model.features * 2**level), jnp.float32))["params"]
-            for level in range(len(level_weights(config)))}
-    if config.method == "adaptsegnet":
-        outputs = jnp.zeros((1, side, side, config.model.classes), jnp.float32)
-        params["discriminator"] = OutputDiscriminator(config.adaptation.hidden).init(classifier_key, outputs)["params"]
     optimizer, _ = make_optimizer(config.optimizer)
-    teacher = jax.tree.map(jnp.copy, segmentation_part(params["network"])) if uses_teacher(config.method) else {}
-    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, target_stats, optimizer.init(params), teacher)
+    side = network.multiple
+    whole = "everything" if has_reconstruction(config.method) else None
+
+    @jax.jit  # one program, not one for every parameter
+    def create(key):
+        network_key, classifier_key = jax.random.split(key)
+        variables = network.init(network_key, jnp.zeros((1, side, side, config.model.sections), jnp.float32), method=whole)
+        batch_stats = variables.get("batch_stats", {})
+        params = {"network": variables["params"]}
+        if config.method == "dann":
+            classifier = DomainClassifier(config.adaptation.hidden)
+            params["classifiers"] = {
+                f"level_{level}": classifier.init(jax.random.fold_in(classifier_key, level),
+                                                  jnp.zeros((1, config.model.features * 2**level), jnp.float32))["params"]
+                for level in range(len(level_weights(config)))}
+        if config.method == "adaptsegnet":
+            outputs = jnp.zeros((1, side, side, config.model.classes), jnp.float32)
+            params["discriminator"] = OutputDiscriminator(config.adaptation.hidden).init(classifier_key, outputs)["params"]
+        teacher = segmentation_part(params["network"]) if uses_teacher(config.method) else {}
+        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, segmentation_part(batch_stats),
+                          optimizer.init(params), teacher)
+
+    return create(key)
 
 
 def segmentation_part(tree):
