@@ -15,7 +15,7 @@ Methods: ft, mmd, coral, dann, ynet; beyond the paper: adaptsegnet, fda, mean_te
 
 import os
 
-from yseg.config import Domain, Experiment, Model, Sampling, default_adaptation, strong_augmentation
+from yseg.config import Domain, Experiment, Loss, Model, Sampling, default_adaptation, strong_augmentation
 
 
 def get_config(method="ynet"):
@@ -29,5 +29,6 @@ def get_config(method="ynet"):
         sampling=Sampling(working_pixel_size_nm=10.0, patch_size=96, batch_size=4),
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=16),
+        loss=Loss(name="soft_jaccard"),
         adaptation=default_adaptation(method),
     )
