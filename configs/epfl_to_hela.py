@@ -6,7 +6,7 @@ command line. A 2-D U-Net is trained on the labelled EPFL training volume and ad
 10 nm; it is scored by the IoU on the last 33 % of the target along x, which no method sees in training.
 
 Needs the data set epfl in the folder that YSEG_DATA or --config.data_dir names, and the target; without labels of the target
-give --config.target.test_fraction=0 and skip the evaluation. Cost: 1200 steps, as epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two
+give --config.target.test_fraction=0 and skip the evaluation. Cost: 1000 steps, as epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two
 CPU cores; it has not been run, as the data are not public.
 
     python -m launch.train --config=configs/epfl_to_hela.py:ynet --workdir=runs/epfl_to_hela/ynet \
@@ -18,7 +18,7 @@ Methods: ft, mmd, coral, dann, ynet; beyond the paper: adaptsegnet, fda, mean_te
 
 import os
 
-from yseg.config import Domain, Experiment, Loss, Model, Sampling, default_adaptation, strong_augmentation
+from yseg.config import Domain, Experiment, Loss, Model, Optimizer, Sampling, default_adaptation, strong_augmentation
 
 
 def get_config(method="ynet"):
@@ -33,5 +33,6 @@ def get_config(method="ynet"):
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=16),
         loss=Loss(name="soft_jaccard"),
+        optimizer=Optimizer(steps=1000),
         adaptation=default_adaptation(method),
     )

@@ -4,7 +4,7 @@ Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume 
 A 2-D U-Net is trained on the labelled EPFL training volume and adapted to the VNC stack without its labels, both at 10 nm; it
 is scored by the IoU on the last 33 % of the VNC stack along x, which no method sees in training.
 
-Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 1200 steps, 4 (ft)
+Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 1000 steps, 4 (ft)
 to 8 minutes (ynet) on two CPU cores. IoU of seed 0: ft 0.47; the other methods have not been run with this augmentation.
 
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/epfl_to_vnc/ynet
@@ -15,7 +15,7 @@ Methods: ft, mmd, coral, dann, ynet; beyond the paper: adaptsegnet, fda, mean_te
 
 import os
 
-from yseg.config import Domain, Experiment, Loss, Model, Sampling, default_adaptation, strong_augmentation
+from yseg.config import Domain, Experiment, Loss, Model, Optimizer, Sampling, default_adaptation, strong_augmentation
 
 
 def get_config(method="ynet"):
@@ -30,5 +30,6 @@ def get_config(method="ynet"):
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=16),
         loss=Loss(name="soft_jaccard"),
+        optimizer=Optimizer(steps=1000),
         adaptation=default_adaptation(method),
     )
