@@ -33,6 +33,6 @@ def get_config(method="ynet"):
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=16),
         loss=Loss(name="soft_jaccard"),
-        optimizer=Optimizer(steps=1000),
+        optimizer=Optimizer(steps=900),
         adaptation=default_adaptation(method),
     )
