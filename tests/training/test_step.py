@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from yseg.config import METHODS, Augmentation, Experiment
+from yseg.config import METHODS, PAPER_METHODS, Augmentation, Experiment
 from yseg.data.phantom import phantom
 from yseg.models import build_network
 from yseg.training.state import create_state, inference_variables
@@ -179,7 +179,7 @@ def test_z_score_of_any_type(dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*PAPER_METHODS, "ynet_teacher"])
 def test_overfits_eight_patches(method):
     config = Experiment(method=method, augmentation=NO_AUGMENTATION)
     config.model.levels, config.model.features = 2, 8
