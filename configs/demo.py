@@ -34,6 +34,6 @@ def get_config(method="ynet"):
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=12),
         adaptation=dataclasses.replace(default_adaptation(method), reconstruction_source=0.1, reconstruction_target=0.1),
-        optimizer=Optimizer(steps=400, learning_rate=2e-3),  # few steps want a high rate
+        optimizer=Optimizer(steps=350, learning_rate=2e-3),  # few steps want a high rate
         record=Record(log_every=10, validate_every=0, checkpoint_every=200),
     )

@@ -2,10 +2,15 @@
 
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/ynet
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/short --config.optimizer.steps=1200
+    python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/three --seeds=0,1,2
 
 The workdir gets the config, checkpoints, metrics (metrics.jsonl and TensorBoard events) and pictures (report/). A run that was
-interrupted is continued by the same command. Then come launch.evaluate and launch.segment.
+interrupted is continued by the same command. Then come launch.evaluate and launch.segment. With --seeds there are several runs,
+one after the other: WORKDIR/seed0, WORKDIR/seed1, ...
 """
+
+import dataclasses
+from pathlib import Path
 
 from absl import flags
 
@@ -16,6 +21,8 @@ from launch import program
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of the run; it is created", values)
+    flags.DEFINE_list("seeds", [], "train once with each of these seeds, each in a folder seedN of the workdir; default: the"
+                      " config's, in the workdir itself", flag_values=values)
     flags.DEFINE_boolean("multihost", False, "join the other processes of a SLURM job, a TPU pod and the like",
                          flag_values=values)
 
@@ -26,8 +33,19 @@ def main(values):
         from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
 
         parallel.start_processes()
-    last = yseg.train(values.config, values.workdir)
-    print(f"{last['workdir']}: trained for {last['step']} steps")
+    for config, workdir in members(values.config, values.workdir, values.seeds):
+        last = yseg.train(config, workdir)
+        print(f"{last['workdir']}: trained for {last['step']} steps", flush=True)
+
+
+def members(config, workdir, seeds):
+    """The runs, [(config, workdir), ...]: one with the config's own seed, or one for each of the `seeds`, texts."""
+    if not seeds:
+        return [(config, workdir)]
+    numbers = program.numbers("seeds", seeds, int)
+    if len(set(numbers)) < len(numbers):
+        raise yseg.InputError(f"--seeds={','.join(seeds)}: must differ from one another")
+    return [(dataclasses.replace(config, seed=seed), Path(workdir) / f"seed{seed}") for seed in numbers]
 
 
 PROGRAM = program.Program(__doc__, define, main, takes_config=True)
