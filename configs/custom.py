@@ -7,7 +7,7 @@ for validation. The last third of the target along x is kept for the test; if th
 
 Needs both volumes with the size of a pixel, and the labels of the source. A volume is a multi-page .tif, a folder of .tif or
 .png sections, a .zarr and the like. Choose --config.sampling.working_pixel_size_nm so that the structures you look for are some
-20 to 60 pixels wide. Cost: 1000 steps, 4 (ft) to 8 minutes (ynet) on two CPU cores, and reading the volumes.
+20 to 60 pixels wide. Cost: 900 steps, 4 (ft) to 8 minutes (ynet) on two CPU cores, and reading the volumes.
 
     python -m launch.train --config=configs/custom.py:ynet --workdir=runs/custom/ynet \
         --config.source.image=a.tif --config.source.labels=a_labels.tif \

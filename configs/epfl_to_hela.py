@@ -6,7 +6,7 @@ command line. A 2-D U-Net is trained on the labelled EPFL training volume and ad
 10 nm; it is scored by the IoU on the last 33 % of the target along x, which no method sees in training.
 
 Needs the data set epfl in the folder that YSEG_DATA or --config.data_dir names, and the target; without labels of the target
-give --config.target.test_fraction=0 and skip the evaluation. Cost: 1000 steps, as epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two
+give --config.target.test_fraction=0 and skip the evaluation. Cost: 900 steps, as epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two
 CPU cores; it has not been run, as the data are not public.
 
     python -m launch.train --config=configs/epfl_to_hela.py:ynet --workdir=runs/epfl_to_hela/ynet \

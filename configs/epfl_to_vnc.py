@@ -4,7 +4,7 @@ Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume 
 A 2-D U-Net is trained on the labelled EPFL training volume and adapted to the VNC stack without its labels, both at 10 nm; it
 is scored by the IoU on the last 33 % of the VNC stack along x, which no method sees in training.
 
-Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 1000 steps, 4 (ft)
+Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 900 steps, 4 (ft)
 to 8 minutes (ynet) on two CPU cores. IoU of seed 0: ft 0.47; the other methods have not been run with this augmentation.
 
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/epfl_to_vnc/ynet

@@ -4,7 +4,7 @@ The methods are those of Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptiv
 imaging, ISBI 2019. A 2-D U-Net is trained on the labelled VNC stack and adapted to the EPFL training volume without its labels,
 both at 10 nm; it is scored by the IoU on the last 33 % of the EPFL volume along x, which no method sees in training.
 
-Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 1000 steps, as
+Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 900 steps, as
 epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two CPU cores; it has not been run to its end yet.
 
     python -m launch.train --config=configs/vnc_to_epfl.py:ynet --workdir=runs/vnc_to_epfl/ynet

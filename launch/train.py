@@ -1,7 +1,7 @@
 """Train a segmentation network on a labelled volume and adapt it to another one.
 
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/ynet
-    python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/short --config.optimizer.steps=1200
+    python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/short --config.optimizer.steps=300
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/three --seeds=0,1,2
 
 The workdir gets the config, checkpoints, metrics (metrics.jsonl and TensorBoard events) and pictures (report/). A run that was
