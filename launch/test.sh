@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 launch/setup.sh
-exec "${YSEG_VENV:-.venv}/bin/python" -m pytest --numprocesses=2 --dist=loadfile "$@"
+exec "${YSEG_VENV:-.venv}/bin/python" -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"

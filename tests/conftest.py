@@ -37,3 +37,10 @@ def real_data():
     if not folder:
         pytest.skip("YSEG_DATA is not set: the EPFL and VNC volumes are needed")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items):
+    """Of several workers, none is left with a file that trains networks when the others have nothing more to do."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)

@@ -28,7 +28,7 @@ from yseg.training.state import create_state
 from yseg.training.step import make_step
 
 STEPS = 3
-METHODS = (*PAPER_METHODS, "adaptsegnet", "ynet_teacher")  # between them, all that devices have to agree on
+METHODS = (*PAPER_METHODS, "adaptsegnet")  # between them, all that devices have to agree on
 
 
 def experiment(method):

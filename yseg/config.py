@@ -158,11 +158,11 @@ _ADAPTATION = {
     "mmd": {"weight": 10.0},
     "coral": {"weight": 1000.0},
     "dann": {"weight": 1.0},
-    "ynet": {"reconstruction_source": 10.0, "reconstruction_target": 10.0},
+    "ynet": {"reconstruction_source": 1.0, "reconstruction_target": 1.0},
     "adaptsegnet": {"weight": 0.01},
     "fda": {},
     "mean_teacher": {"weight": 1.0},
-    "ynet_teacher": {"weight": 1.0, "reconstruction_source": 10.0, "reconstruction_target": 10.0},
+    "ynet_teacher": {"weight": 1.0, "reconstruction_source": 1.0, "reconstruction_target": 1.0},
 }
 
 

@@ -179,7 +179,7 @@ def test_z_score_of_any_type(dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", [*PAPER_METHODS, "ynet_teacher"])
+@pytest.mark.parametrize("method", PAPER_METHODS)
 def test_overfits_eight_patches(method):
     config = Experiment(method=method, augmentation=NO_AUGMENTATION)
     config.model.levels, config.model.features = 2, 8
