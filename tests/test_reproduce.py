@@ -33,9 +33,9 @@ def tiny(method):
 
 
 def few(experiment):
-    """The runs of two methods, and the oracle or a fine-tuning of each."""
+    """The runs of a method, and the oracle or its fine-tuning."""
     runs = plan(experiment, {method: tiny(method) for method in METHODS}, seeds=[0], fractions=[0.5])
-    return [run for run in runs if run.method in ("ft", "coral", "oracle")]
+    return [run for run in runs if run.method in ("coral", "oracle")]
 
 
 CHILD = """
@@ -60,15 +60,15 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     before = results.stat().st_mtime_ns
     told = []
     rows = execute(few("table1"), tmp_path / "killed", 2, told.append, quiet=True)
-    assert told[0] == "1/3 ft_seed0: done before"
+    assert told[0] == "1/2 coral_seed0: done before"
     assert results.stat().st_mtime_ns > before
     execute(few("table1"), tmp_path / "whole", 2, told.append, quiet=True)
     assert results.read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
     with open(results, newline="") as file:
         written = list(csv.DictReader(file))
     assert [(row["method"], row["batch_statistics"]) for row in written] == [
-        *[(name, statistics) for name in ("ft", "coral") for statistics in ("source", "target", "target")], ("oracle", "source")]
-    assert [row["threshold_rule"] for row in written] == ["fixed", "fixed", "matched"] * 2 + ["fixed"]
+        *[("coral", statistics) for statistics in ("source", "target", "target")], ("oracle", "source")]
+    assert [row["threshold_rule"] for row in written] == ["fixed", "fixed", "matched", "fixed"]
     with open(tmp_path / "killed" / "costs.csv", newline="") as file:
         assert all(float(row["step_memory_mib"]) > 0 for row in csv.DictReader(file))
     table = summarise("table1", few("table1"), rows, tmp_path / "killed")
@@ -77,9 +77,9 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
 
     tuned = execute(few("figure3"), tmp_path / "killed", 2, told.append, quiet=True)  # shares the runs of the table
     with open(results, newline="") as file:
-        assert [row["method"] for row in csv.DictReader(file)] == ["oracle", *["ft"] * 3, *["coral"] * 3, "ft", "coral"]
-    assert [line.rsplit(": ")[1] for line in told[-4:]] == ["done before"] * 2 + ["training"] * 2
-    assert [row["fraction"] for row in tuned] == [None] * 6 + [0.5] * 2
+        assert [row["method"] for row in csv.DictReader(file)] == ["oracle", *["coral"] * 4]
+    assert [line.rsplit(": ")[1] for line in told[-2:]] == ["done before", "training"]
+    assert [row["fraction"] for row in tuned] == [None] * 3 + [0.5]
     assert figure3(tuned, tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
     assert figure4(few("figure3"), tmp_path / "killed").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match=r"--tuning_steps=3: .* was fine-tuned for 2 steps"):
@@ -136,5 +136,5 @@ def test_seeds_that_are_no_numbers_are_named():
 
 def test_the_cost_is_told_before(tmp_path):
     runs = few("figure3")
-    assert reproduce.cost(runs, tmp_path) == "4 runs, 4 to do: 2 trainings of 8 steps together, 2 fine-tunings"
+    assert reproduce.cost(runs, tmp_path) == "2 runs, 2 to do: 1 trainings of 4 steps together, 1 fine-tunings"
     assert not list(tmp_path.iterdir())
