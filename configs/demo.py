@@ -3,8 +3,8 @@
 The methods are those of Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume electron microscopy
 imaging, ISBI 2019; the images are drawn by yseg.data.phantom. A small 2-D U-Net is trained on the labelled source and adapted
 to the target without its labels, both at 10 nm; it is scored by the IoU on the last 33 % of the target along x. The figures
-show that the programs work; they say nothing about real tissue. Steps, learning rate, augmentation and weight of the
-reconstruction were chosen on a phantom of another seed.
+show that the programs work; they say nothing about real tissue. Learning rate, augmentation and weight of the reconstruction were
+chosen on a phantom of another seed, the number of steps by the time they take.
 
 Needs no data. Cost: 1.4 (ft) to 2.3 minutes (ynet) on two CPU cores; IoU: ft 0.13, ynet 0.14. `launch/demo.sh` does all of it.
 

@@ -151,7 +151,7 @@ def define_threshold(values):
 
 
 def numbers(name, texts, kind):
-    """The numbers of a list flag: `kind` (int or float) of each text; InputError if one is none or below 0."""
+    """The numbers of a list flag: `kind` (int or float) of each text; InputError if one is none, below 0 or there twice."""
     try:
         found = [kind(text) for text in texts]
     except ValueError:
@@ -159,6 +159,8 @@ def numbers(name, texts, kind):
     if not found or min(found) < 0:
         words = "whole numbers" if kind is int else "numbers"
         raise InputError(f"--{name}={','.join(texts)}: must be {words} of at least 0, separated by commas")
+    if len(set(found)) < len(found):
+        raise InputError(f"--{name}={','.join(texts)}: must differ from one another")
     return found
 
 

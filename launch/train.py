@@ -33,7 +33,15 @@ def main(values):
         from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
 
         parallel.start_processes()
-    for config, workdir in members(values.config, values.workdir, values.seeds):
+    runs = members(values.config, values.workdir, values.seeds)
+    if len(runs) > 1:  # before hours of training: a folder of another config
+        from yseg.data.prepare import resolve
+        from yseg.runs import check_workdir
+        from yseg.semi_supervised import choose_labels
+
+        for config, workdir in runs:
+            check_workdir(choose_labels(resolve(config)), workdir)
+    for config, workdir in runs:
         last = yseg.train(config, workdir)
         print(f"{last['workdir']}: trained for {last['step']} steps", flush=True)
 
@@ -42,10 +50,8 @@ def members(config, workdir, seeds):
     """The runs, [(config, workdir), ...]: one with the config's own seed, or one for each of the `seeds`, texts."""
     if not seeds:
         return [(config, workdir)]
-    numbers = program.numbers("seeds", seeds, int)
-    if len(set(numbers)) < len(numbers):
-        raise yseg.InputError(f"--seeds={','.join(seeds)}: must differ from one another")
-    return [(dataclasses.replace(config, seed=seed), Path(workdir) / f"seed{seed}") for seed in numbers]
+    return [(dataclasses.replace(config, seed=seed), Path(workdir) / f"seed{seed}")
+            for seed in program.numbers("seeds", seeds, int)]
 
 
 PROGRAM = program.Program(__doc__, define, main, takes_config=True)

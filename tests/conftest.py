@@ -9,9 +9,10 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The tests' arrays are tiny and compiling takes most of their time. All of this also reaches the processes that they start.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # a flag that a version does not know would end the tests
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+    if importlib.metadata.version("jaxlib").startswith("0.10."):  # a flag that a version does not know would end the tests
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers inherit the folder
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="yseg-compiled-")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"

@@ -106,15 +106,13 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
         JOINT_METHOD.
 
     Raises:
-      InputError: no such experiment; a target without labels or test box; seeds or fractions that make no sense.
+      InputError: no such experiment; a target without labels or test box; fractions that make no sense.
     """
     if experiment not in EXPERIMENTS:
         raise InputError(f"--experiment={experiment}: must be one of {', '.join(EXPERIMENTS)}")
     target = configs["ft"].target
     if not target.labels or not target.test_fraction:
         raise InputError("--config.target.labels and --config.target.test_fraction must be given: runs are scored on that part")
-    if len(set(seeds)) < len(seeds):
-        raise InputError(f"--seeds={','.join(map(str, seeds))}: must differ from one another")
     if not all(0 < fraction <= 1 for fraction in fractions):
         raise InputError(f"--fractions={','.join(map(str, fractions))}: must be above 0 and at most 1")
     unknown = [method for method in methods or () if method not in METHODS]

@@ -33,3 +33,8 @@ def test_each_seed_has_a_run_that_equals_its_own_training(tmp_path):
     first, second, alone = (load_state(tmp_path / name, config).params for name in ("all/seed1", "all/seed2", "alone"))
     jax.tree.map(np.testing.assert_array_equal, second, alone)
     assert not np.array_equal(*(jax.tree.leaves(params)[-1] for params in (first, second)))
+    (tmp_path / "all" / "seed4").mkdir()
+    (tmp_path / "all" / "seed4" / "notes.txt").touch()
+    with pytest.raises(yseg.InputError, match="seed4: is not empty"):
+        train.main(types.SimpleNamespace(config=config, workdir=tmp_path / "all", seeds=["3", "4"], multihost=False))
+    assert not (tmp_path / "all" / "seed3").exists()
