@@ -73,14 +73,15 @@ def moving_average(teacher, params, step, momentum):
     return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, teacher, student)
 
 
-def make_step(config, network, axis_name=None):
+def make_step(config, network, axis_name=None, method=None):
     """The training step of an experiment: `step(state, raw, key) -> (state, metrics)`, a pure function.
 
     `raw` is one device's share of the patches (see `make_batch`), `key` the key of the whole run; the step's own is derived from
-    it and `state.step`. Metrics are float32 scalars: loss, its terms, learning_rate and gradient_norm.
+    it and `state.step`. Metrics are float32 scalars: loss, its terms, learning_rate and gradient_norm. `method` is a function as
+    those of `yseg.objectives`; None = the config's.
     """
     optimizer, schedule = make_optimizer(config.optimizer)
-    context, method = Context(network, config, axis_name), objective(config)
+    context, method = Context(network, config, axis_name), method or objective(config)
 
     def step(state, raw, key):
         key = jax.random.fold_in(key, state.step)

@@ -1,0 +1,132 @@
+"""Tiled segmentation of a volume into Zarr: against the bare network on the same tiles, against PyTorch, and its memory."""
+
+import dataclasses
+import multiprocessing
+import resource
+import shutil
+import tempfile
+
+import jax
+import numpy as np
+import zarr
+
+from tests.benchmarks import ours
+from tests.benchmarks.setting import DEVIATION, MEAN, PAPER, SMALL, drawn, experiment
+from tests.benchmarks.timing import compare, row
+from yseg.data.grid import Grid
+from yseg.data.split import Box
+from yseg.data.volume import create_volume, open_volume
+from yseg.inference import make_predictor, make_tiling, predict_blocks, write_segmentation
+from yseg.models import build_network
+from yseg.training.state import create_state, inference_variables
+
+SECTIONS = {SMALL: 4, PAPER: 2}
+SIDE = 1024  # voxels of a section
+SHALLOW, DEEP = 64, 512  # sections, for the memory
+
+
+def _network(config):
+    """(network, variables, predict) of an experiment, untrained."""
+    variables = inference_variables(create_state(config, jax.random.key(0)), "source")
+    return build_network(config.model, "ft"), variables, make_predictor(config, variables)
+
+
+def _tiles(config, network, working):
+    """How many tiles a section takes, and their shape [y, x]: it is square and has `working` pixels a side."""
+    tiling = make_tiling(network, config.inference, [(0, working)])
+    return len(tiling.starts(0, working)) ** 2, (tiling.size, tiling.size)
+
+
+def build_segmentation(config, path, pixel_size_nm):
+    """A side: the volume at `path` is segmented into a Zarr array; reading, resampling, tiling, blending and writing included."""
+    network, _, predict = _network(config)
+    store = open_volume(path, "--image")
+    grid = Grid(tuple(store.shape), pixel_size_nm, config.sampling.working_pixel_size_nm)
+    region = Box((0, 0, 0), tuple(store.shape))
+    folder = tempfile.TemporaryDirectory()
+
+    def run():
+        output = f"{folder.name}/segmented.zarr"
+        blocks = predict_blocks(predict, network, store, grid, (MEAN, DEVIATION), region, config)
+        with create_volume(output, region.shape, np.uint8, pixel_size_nm, None, True) as created:
+            write_segmentation(blocks, created, region, 0.5)
+        shutil.rmtree(output)
+
+    return run, {}
+
+
+def build_bare(config, working, sections):
+    """A side: the network alone on as many tiles of the same shape, drawn, as `build_segmentation` needs."""
+    network, _, predict = _network(config)
+    count, shape = _tiles(config, network, working)
+    tile = drawn(shape)[0][None, ..., None]
+
+    def run():
+        for _ in range(count * sections):
+            predict(tile, (MEAN, DEVIATION))
+
+    return run, {"tiles": count * sections, "shape": shape}
+
+
+def suite(rounds, with_pytorch):
+    """Rows of the time and, at the end, of the memory."""
+    rows = []
+    for size in (SMALL, PAPER):
+        sections, config = SECTIONS[size], experiment(size)
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/image.zarr"
+            zarr.save_array(path, drawn((sections, SIDE, SIDE))[0], chunks=(1, 256, 256))
+            for pixel_size_nm in (10.0, 5.0):
+                working = round(SIDE * pixel_size_nm / 10)
+                sides = {"ours": (build_segmentation, config, path, pixel_size_nm),
+                         "bare": (build_bare, config, working, sections)}
+                count, shape = _tiles(config, build_network(config.model, "ft"), working)
+                if with_pytorch:
+                    from tests.benchmarks import reference
+
+                    values = ours.check_values(experiment(size, batch=2))
+                    sides["theirs"] = (reference.build_tiles, values, [drawn(shape)[0]], count * sections)
+                seconds, facts = compare(sides, rounds)
+                what = f"{size.features} maps, {size.levels} poolings, {pixel_size_nm:g} nm on 10 nm, {count} tiles of {shape[0]}"
+                rows.append(row("inference", f"segmentation to Zarr: {what}", seconds["ours"], seconds["bare"], 1.15,
+                                "bare network", units=sections))
+                if with_pytorch:
+                    note = f"the network alone, without reading, tiling, blending and writing; {facts['theirs']['setting']}"
+                    rows.append(row("inference", f"segmentation to Zarr: {what}", seconds["ours"], seconds["theirs"], 0.9,
+                                    "PyTorch", note, units=sections))
+                    rows.append(row("inference", f"bare network: {what}", seconds["bare"], seconds["theirs"], 0.9, "PyTorch",
+                                    facts["theirs"]["setting"], units=sections))
+    return [*rows, memory()]
+
+
+def memory():
+    """The row of the peak memory of a process that segments a deep volume against one that segments a shallow one."""
+    peaks = {}
+    for sections in (SHALLOW, DEEP):
+        with tempfile.TemporaryDirectory() as folder:
+            path = f"{folder}/image.zarr"
+            array = zarr.create_array(path, shape=(sections, SIDE, SIDE), chunks=(1, 256, 256), dtype=np.uint8)
+            section = drawn((SIDE, SIDE))[0]
+            for number in range(sections):
+                array[number] = section
+            peaks[sections] = peak_memory(path)
+    value = peaks[DEEP] / peaks[SHALLOW]
+    return {"suite": "inference", "what": f"peak memory, {DEEP} x {SIDE} x {SIDE}", "ours, ms": None,
+            "against": f"{SHALLOW} x {SIDE} x {SIDE}", "its ms": None, "ratio": value, "±": None, "goal": 1.1,
+            "met": "yes" if value <= 1.1 else "no", "note": f"{peaks[DEEP]:.0f} and {peaks[SHALLOW]:.0f} MiB"}
+
+
+def peak_memory(path):
+    """MiB that a process of its own takes at most to segment the volume at `path`, 5 nm on a grid of 20 nm."""
+
+
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak, (path,))
+
+
+def _peak(path):
+    config = experiment(SMALL)
+    config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, working_pixel_size_nm=20.0))
+    run, _ = build_segmentation(config, path, 5.0)
+    run()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

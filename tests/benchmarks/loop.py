@@ -1,0 +1,109 @@
+"""The whole training loop: cutting, augmentation, step, metrics; from volumes in memory and from Zarr."""
+
+import tempfile
+
+import jax
+import numpy as np
+import zarr
+
+from tests.benchmarks import ours
+from tests.benchmarks.setting import DEVIATION, MEAN, PAPER, SMALL, drawn, experiment
+from tests.benchmarks.timing import compare, row
+from yseg import parallel
+from yseg.data.grid import Grid, label_rule
+from yseg.data.patches import Region, make_reader
+from yseg.data.split import Box
+from yseg.data.volume import open_volume
+from yseg.models import build_network
+from yseg.training.loop import fit
+from yseg.training.recorder import Recorder
+from yseg.training.state import create_state
+from yseg.training.step import make_step
+
+SHAPE = (20, 512, 512)  # of a volume
+STEPS = {SMALL: 40, PAPER: 12}  # of a call
+
+
+class _NoCheckpoints:
+    """A loop of a few steps would write more often than a real one."""
+
+    last_step = 0
+
+    def save(self, state):
+        """Nothing is written."""
+
+    def wait(self):
+        """Nothing is waited for."""
+
+
+def build_fit(config, reader, volumes):
+    """A side: `yseg.training.loop.fit` from its first to its last step; the metrics go to files.
+
+    Args:
+      config: `yseg.config.Experiment`.
+      reader: "resident" or "streaming".
+      volumes: dict from a domain to (path of the image, path of the labels).
+    """
+    regions = {}
+    for name, paths in volumes.items():
+        image, labels = (open_volume(path, "--image") for path in paths)
+        grid = Grid(tuple(image.shape), 10.0, 10.0)
+        regions[name] = Region(image, labels if name == "source" else None, grid, Box((0, 0, 0), tuple(image.shape)),
+                               label_rule(">0", "", "-"), (MEAN, DEVIATION))
+    config.sampling.reader = reader
+    patches = make_reader(regions["source"], regions.get("target"), config)
+    network = build_network(config.model, config.method, parallel.AXIS)
+    step = parallel.map_step(make_step(config, network, parallel.AXIS))
+    start = parallel.on_host(create_state(config, jax.random.key(0)))
+    folder = tempfile.TemporaryDirectory()
+
+    def run():
+        with Recorder(folder.name, 0, True) as recorder:
+            state = fit(start, step, patches, jax.random.key(1), config, lambda state: state, lambda state, last: {},
+                        lambda state: None, recorder, _NoCheckpoints(), quiet=True)
+        jax.block_until_ready(state)
+
+    return run, {}
+
+
+def write_volumes(folder, domains):
+    """Zarr volumes of drawn spots: dict from a domain to (image, labels) paths."""
+    paths = {}
+    for seed, name in enumerate(domains):
+        image, labels = drawn(SHAPE, seed)
+        paths[name] = tuple(f"{folder}/{name}_{content}.zarr" for content in ("image", "labels"))
+        for path, values in zip(paths[name], (image, labels.astype(np.uint8)), strict=True):
+            zarr.save_array(path, values, chunks=(1, 256, 256))
+    return paths
+
+
+def suite(rounds, with_pytorch):
+    """Rows of the loop against the bare step, and against PyTorch's."""
+    rows = []
+    for size in (SMALL, PAPER):
+        steps = STEPS[size]
+        with tempfile.TemporaryDirectory() as folder:
+            two = write_volumes(folder, ("source", "target"))
+            config = experiment(size, "dann", augmented=True, steps=steps)
+            sides = {"step": (ours.build_step, config, steps), **{
+                reader: (build_fit, config, reader, two) for reader in ("resident", "streaming")}}
+            seconds, _ = compare(sides, rounds)
+            for reader, goal in (("resident", 1.05), ("streaming", 1.10)):
+                rows.append(row("loop", f"loop, {reader}: DANN, {size}", seconds[reader], seconds["step"], goal, "bare step",
+                                units=steps))
+            if with_pytorch:
+                rows.append(_against_pytorch(size, steps, folder, rounds))
+    return rows
+
+
+def _against_pytorch(size, steps, folder, rounds):
+    from tests.benchmarks import reference_loop
+
+    config = experiment(size, batch=2 * size.batch, augmented=True, steps=steps)
+    one = write_volumes(folder, ("source",))
+    values = ours.check_values(experiment(size, batch=2))
+    seconds, facts = compare({
+        "ours": (build_fit, config, "resident", one),
+        "theirs": (reference_loop.build_loop, values, drawn(SHAPE), config, steps)}, rounds)
+    return row("loop", f"loop, supervised: {size}", seconds["ours"], seconds["theirs"], 0.75, "PyTorch with DataLoader",
+               facts["theirs"]["setting"], units=steps)

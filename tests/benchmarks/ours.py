@@ -1,0 +1,99 @@
+"""Our side: the training step, and variants of it that say what its parts cost."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.benchmarks.setting import raw_batch, z_scored
+from yseg import objectives, parallel
+from yseg.config import uses_target
+from yseg.models import build_network
+from yseg.training.state import create_state
+from yseg.training.step import make_step
+
+SIDE = 2048  # of the matrix product that stands for what the machine can do
+
+
+def encoder_on_both(variables, batch, key, progress, context):
+    """The least that any adaptation costs: `ft`, and the encoder on the target too, forward and backward.
+
+    The term is the mean of the target's bottleneck, whose gradient passes through the whole encoder.
+    """
+    del progress
+    keys = objectives._keys(key, batch)
+    source, target, statistics = objectives._both(context, variables, variables["batch_stats"], "encode", batch.source,
+                                                  batch.target, keys)
+    loss, statistics = objectives._segmentation(context, variables, statistics, source, batch.labels, keys[0])
+    term = jnp.mean(target[-1].astype(jnp.float32))
+    return loss + 1e-6 * term, ({"segmentation": loss, "adaptation": term}, statistics)
+
+
+def step_of(config, method=None):
+    """(step, state, raw): the compiled training step on one device, its first state, and the patches of a batch.
+
+    Args:
+      config: `yseg.config.Experiment`.
+      method: instead of the config's, see `yseg.objectives`.
+    """
+    network = build_network(config.model, config.method, parallel.AXIS)
+    step = parallel.map_step(make_step(config, network, parallel.AXIS, method))
+    raw = raw_batch(config)
+    if not (uses_target(config.method) or method):
+        raw = {name: value for name, value in raw.items() if not name.startswith("target")}
+    state = parallel.replicate(parallel.on_host(create_state(config, jax.random.key(0))))
+    return step, state, jax.device_put(raw)
+
+
+def build_step(config, steps, method=None):
+    """A side: `steps` training steps on one and the same batch. Facts: floating-point operations of a step."""
+    step, state, raw = step_of(config, method)
+    key = jax.random.key(1)
+    facts = {"flops": step.lower(state, raw, key).cost_analysis()["flops"]}
+
+    def run():
+        nonlocal state
+        for _ in range(steps):
+            state, metrics = step(state, raw, key)
+        jax.block_until_ready((state, metrics))
+
+    return run, facts
+
+
+def build_encoder_on_both(config, steps):
+    """A side: the step of `encoder_on_both`."""
+    return build_step(config, steps, encoder_on_both)
+
+
+def build_product(dtype):
+    """A side: a product of two large square matrices. Facts: its floating-point operations."""
+    random = np.random.default_rng(0)
+    a, b = (jnp.asarray(random.normal(size=(SIDE, SIDE)), dtype) for _ in range(2))
+    product = jax.jit(jnp.matmul)
+    return lambda: product(a, b).block_until_ready(), {"flops": 2 * SIDE**3}
+
+
+def check_values(config):
+    """What PyTorch has to agree with, in NumPy: variables, images [batch, y, x, 1], labels, logits in training, and the loss.
+
+    Computed in float32, whatever the config's type.
+    """
+    import dataclasses
+
+    from yseg.losses import soft_jaccard
+
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="float32"))
+    network = build_network(config.model, "ft")
+    state = create_state(config, jax.random.key(0))
+    raw = raw_batch(config)
+    images, labels = z_scored(raw["source"][0]), raw["labels"][0].astype(np.int32)
+    variables = {"params": state.params["network"], "batch_stats": state.batch_stats}
+
+    @jax.jit
+    def loss_of(params):
+        logits, _ = network.apply(variables | {"params": params}, images, True, None, mutable=["batch_stats"])
+        return soft_jaccard(logits, labels), logits
+
+    (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
+    first = gradient["encoder"]["level_0"]["Conv_0"]["kernel"]
+    return parallel.on_host({"variables": variables, "images": images, "labels": labels, "logits": logits, "loss": loss,
+                             "first_gradient": first})

@@ -1,0 +1,74 @@
+"""What the benchmarks rest on: sides timed apart, operations counted right, a reference that computes the same."""
+
+import time
+
+import jax
+import pytest
+
+from tests.benchmarks import ours
+from tests.benchmarks.setting import PAPER, Size, experiment
+from tests.benchmarks.timing import compare, ratio, row
+
+TINY = Size(features=4, levels=1, patch=16, batch=2)
+
+
+def sleeper(seconds):
+    return lambda: time.sleep(seconds), {"seconds": seconds}
+
+
+def failing():
+    raise ValueError("no such side")
+
+
+@pytest.mark.slow
+def test_sides_are_timed_as_often_as_asked_and_tell_their_facts():
+    seconds, facts = compare({"short": (sleeper, 0.01), "long": (sleeper, 0.05)}, 3)
+    assert {name: len(values) for name, values in seconds.items()} == {"short": 3, "long": 3}
+    assert facts == {"short": {"seconds": 0.01}, "long": {"seconds": 0.05}}
+    assert all(value >= 0.05 for value in seconds["long"])
+
+
+@pytest.mark.slow
+def test_a_side_that_fails_says_why():
+    with pytest.raises(RuntimeError, match="no such side"):
+        compare({"failing": (failing,)}, 3)
+
+
+def test_ratio_is_that_of_the_medians_and_no_outlier_moves_it():
+    assert ratio([1.0, 1.0, 9.0], [2.0, 2.0, 2.0])[0] == 0.5
+    assert row("suite", "what", [0.3, 0.3, 0.3], [0.2, 0.2, 0.2], 1.0, "other", units=3)["ours, ms"] == pytest.approx(100)
+
+
+def test_operations_of_a_step_are_those_of_its_convolutions():
+    size = PAPER
+    step, state, raw = ours.step_of(experiment(size, batch=2 * size.batch))
+    counted = step.lower(state, raw, jax.random.key(0)).cost_analysis()["flops"]
+    maps, sides = ([first * 2**(sign * level) for level in range(size.levels + 1)]
+                   for first, sign in ((size.features, 1), (size.patch, -1)))
+    products = maps[0] * sides[0] ** 2  # of one image; output
+    for level, (here, side) in enumerate(zip(maps, sides, strict=True)):
+        window = (3 * side - 2) ** 2  # pixels under a 3x3 kernel, without those beyond the border
+        products += window * here * (here + (maps[level - 1] if level else 1))
+        if level < size.levels:
+            products += window * here * (2 * here + here) + 4 * sides[level + 1] ** 2 * maps[level + 1] * here
+    # A multiplication and an addition, forward and for both gradients; the image itself has no gradient.
+    least = 2 * size.batch * (3 * 2 * products - 2 * 9 * sides[0] ** 2 * maps[0])
+    assert least < counted < 1.05 * least
+
+
+def test_pytorch_computes_the_same():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from tests.benchmarks import reference
+
+    reference.check(ours.check_values(experiment(TINY)))
+
+
+def test_pytorch_with_other_weights_is_found_out():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from tests.benchmarks import reference
+
+    values = ours.check_values(experiment(TINY))
+    kernel = values["variables"]["params"]["encoder"]["level_1"]["Conv_0"]["kernel"]
+    kernel[...] = kernel[::-1]
+    with pytest.raises(AssertionError):
+        reference.check(values)
