@@ -4,7 +4,7 @@
     python -m launch.reproduce --experiment=figure3 --config=configs/epfl_to_vnc.py --out=runs/table1 --seeds=0
 
 What is missing is trained, what is done is skipped: the same command continues, and experiments share their runs in one folder.
-It leaves results.csv, costs.csv, and table1.md, figure1.png, figure3.png or figure4.png.
+It leaves results.csv, costs.csv, and table1.md, figure1.png, figure3.png, figure4.png or criteria.md.
 """
 
 from absl import flags
@@ -14,13 +14,15 @@ from launch import program
 
 def define(values):
     """Add the program's own flags."""
-    flags.DEFINE_enum("experiment", "table1", ["table1", "figure1", "figure3", "figure4"], "table1: all methods and an oracle;"
-                      " figure1: the domain shift by level; figure3: fine-tuned on shares of the target labels; figure4: a"
-                      " section, segmented before and after", flag_values=values)
+    flags.DEFINE_enum("experiment", "table1", ["table1", "figure1", "figure3", "figure4", "criteria"], "table1: all methods and"
+                      " an oracle; figure1: the domain shift by level; figure3: fine-tuned on shares of the target labels;"
+                      " figure4: a section, segmented before and after; criteria: how well runs are ranked without target labels",
+                      flag_values=values)
     flags.DEFINE_enum("budget", "cpu", ["smoke", "cpu", "gpu"], "smoke: a few steps of a tiny network, to try the way; cpu: the"
                       " config as it is; gpu: full resolution and the paper's network", flag_values=values)
     program.define_required("out", "the folder of the experiment; it is created", values)
-    flags.DEFINE_list("methods", [], "methods of table1 and figure3; default: all, and those of the paper", flag_values=values)
+    flags.DEFINE_list("methods", [], "methods of table1, criteria and figure3; default: all, and for figure3 those of the"
+                      " paper", flag_values=values)
     flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of the runs", flag_values=values)
     flags.DEFINE_list("fractions", ["0.05", "0.15", "0.3", "0.6", "1"], "figure3: shares of the target labels",
                       flag_values=values)

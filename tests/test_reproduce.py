@@ -75,6 +75,10 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     assert "CORAL" in table
     assert "paper" not in (tmp_path / "killed" / "table1.md").read_text()  # its figures are those of other volumes
 
+    assert "test labels" in summarise("criteria", few("criteria"), rows, tmp_path / "killed")
+    with open(tmp_path / "killed" / "criteria.csv", newline="") as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["coral"]
+
     tuned = execute(few("figure3"), tmp_path / "killed", 2, told.append, quiet=True)  # shares the runs of the table
     with open(results, newline="") as file:
         assert [row["method"] for row in csv.DictReader(file)] == ["oracle", *["coral"] * 4]
@@ -104,7 +108,7 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
         plan("table1", configs, [0], methods=["ft", "unet"])
     few_methods = plan("table1", configs, [0], methods=["ft", "mean_teacher"])
     assert [run.method for run in few_methods] == ["ft", "mean_teacher", "oracle"]
-    with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure1, figure3, figure4"):
+    with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure1, figure3, figure4, criteria"):
         plan("table2", configs, [0])
 
 
@@ -139,3 +143,12 @@ def test_the_cost_is_told_before(tmp_path):
     runs = few("figure3")
     assert reproduce.cost(runs, tmp_path) == "2 runs, 2 to do: 1 trainings of 4 steps together, 1 fine-tunings"
     assert not list(tmp_path.iterdir())
+
+
+def test_criteria_are_compared_over_the_unsupervised_runs():
+    configs = {method: tiny(method) for method in METHODS}
+    assert [(run.method, run.fraction) for run in plan("criteria", configs, [0])] == [(method, None) for method in METHODS]
+    strange = {method: dataclasses.replace(config, model=dataclasses.replace(config.model, batch_statistics="mixed"))
+               for method, config in configs.items()}
+    with pytest.raises(InputError, match=r"--config\.model\.batch_statistics=mixed: must be target"):
+        plan("criteria", strange, [0])

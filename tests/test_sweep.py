@@ -8,7 +8,8 @@ from tiny import domain, experiment
 
 from yseg.config import InputError
 from yseg.data.volume import create_volume
-from yseg.sweep import COLUMNS, judge, sweep, with_weight
+from yseg.ranking import judge
+from yseg.sweep import COLUMNS, sweep, with_weight
 
 SHAPE = (3, 64, 96)
 

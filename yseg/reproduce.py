@@ -4,6 +4,7 @@
     OUT/results.csv                     a line for each run and each way it is scored: batch statistics and threshold
     OUT/costs.csv                       what each run took
     OUT/table1.md, OUT/figure1.png, ...     the summaries
+    OUT/criteria.csv, OUT/criteria.md       what can be said of each run without target labels, and how well that ranks them
 
 Every method has the same data, augmentation, steps and batch statistics in a row of the table. Labels of the test region are
 read by scoring alone.
@@ -24,7 +25,8 @@ from yseg.experiment import evaluate, finetune, supervised, train
 from yseg.memory import step_memory_mib
 from yseg.objectives import images_per_step
 from yseg.pictures import copying, middle_section
-from yseg.report import csv_text
+from yseg.ranking import check_judged, judge, ranking
+from yseg.report import csv_text, markdown_table
 from yseg.report.paper import comparison, label_curves, shift_by_level
 from yseg.report.table1 import JOINT_FRACTION, JOINT_METHOD, NAMES, table1
 from yseg.runs import check_workdir, read_config
@@ -33,7 +35,7 @@ from yseg.shift import domain_shift
 from yseg.trained import predict_with, variables_of
 from yseg.training.recorder import read_metrics, write_whole
 
-EXPERIMENTS = ("table1", "figure1", "figure3", "figure4")
+EXPERIMENTS = ("table1", "figure1", "figure3", "figure4", "criteria")
 FRACTIONS = (0.05, 0.15, 0.3, 0.6, 1.0)
 SHOWN_METHODS, SHOWN_FRACTION = ("ft", "dann", "ynet"), 0.15  # of figure 4
 COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "threshold_rule", "threshold", "iou", "precision",
@@ -102,8 +104,8 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
       configs: dict from each of METHODS to its resolved `yseg.config.Experiment`, at the budget.
       seeds: of the runs; figures 1 and 4 show the first one alone.
       fractions: of target labels, for figure3.
-      methods: of METHODS, for table1 and figure3; None = all, and those of the paper. Rows that use target labels come with
-        JOINT_METHOD.
+      methods: of METHODS, for table1, criteria and figure3; None = all, and for figure3 those of the paper. Rows that use target
+        labels come with JOINT_METHOD, in table1.
 
     Raises:
       InputError: no such experiment; a target without labels or test box; fractions that make no sense.
@@ -113,6 +115,11 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
     target = configs["ft"].target
     if not target.labels or not target.test_fraction:
         raise InputError("--config.target.labels and --config.target.test_fraction must be given: runs are scored on that part")
+    if experiment == "criteria":
+        check_judged(configs["ft"])
+        if configs["ft"].model.batch_statistics != "target":
+            raise InputError(f"--config.model.batch_statistics={configs['ft'].model.batch_statistics}: must be target for"
+                             " criteria, which are compared with scores of that kind")
     if not all(0 < fraction <= 1 for fraction in fractions):
         raise InputError(f"--fractions={','.join(map(str, fractions))}: must be above 0 and at most 1")
     unknown = [method for method in methods or () if method not in METHODS]
@@ -120,7 +127,7 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
         raise InputError(f"--methods={','.join(methods)}: must be some of {', '.join(METHODS)}")
     runs = []
     methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(
-        experiment, methods or (METHODS if experiment == "table1" else PAPER_METHODS))
+        experiment, methods or (PAPER_METHODS if experiment == "figure3" else METHODS))
     fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions
     for seed in seeds[:1] if experiment in ("figure1", "figure4") else seeds:
         for method in methods:
@@ -131,7 +138,7 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
                 runs += [_tuned(JOINT_METHOD, seed, JOINT_FRACTION), _joint(configs[JOINT_METHOD], seed)]
             oracle = supervised(dataclasses.replace(configs["ft"], seed=seed, name="oracle"), 1.0)
             runs.append(Run(f"oracle_seed{seed}", "oracle", seed, config=oracle, scorings=OWN))
-        elif experiment != "figure1":
+        elif experiment in ("figure3", "figure4"):
             runs += [_tuned(method, seed, fraction) for method in methods for fraction in fractions]
     return runs
 
@@ -207,18 +214,32 @@ def cost(runs, out):
 
 
 def summarise(experiment, runs, rows, out):
-    """Write table1.md, or the PNG of a figure; returns what to print: the table, and the path."""
+    """Write table1.md, criteria.md, or the PNG of a figure; returns what to print: the table, and the path."""
     out = Path(out)
     if experiment == "figure1":
         title = f"Activations of a network trained on the source alone, seed {runs[0].seed}, and the shift by level"
         return str(shift_by_level(domain_shift(out / "runs" / runs[0].name), out / "figure1.png", title))
     if experiment == "figure4":
         return str(figure4(runs, out))
+    if experiment == "criteria":
+        return str(_criteria(runs, rows, out))
     if experiment == "table1":
         table = table1(rows, with_paper=_is_the_papers(runs[0].config))
         write_whole(out / "table1.md", table)
         return f"{table}\n{out / 'table1.md'}"
     return str(figure3(rows, out / "figure3.png"))
+
+
+def _criteria(runs, rows, out):
+    """Write criteria.csv and criteria.md; returns what to print, see `summarise`."""
+    scored = {row["run"]: row for row in rows if (row["batch_statistics"], row["threshold_rule"]) == ("target", "fixed")}
+    judged = [{"method": run.method, "seed": run.seed, "iou": scored[run.name]["iou"], **judge(out / "runs" / run.name)}
+              for run in runs]
+    write_whole(out / "criteria.csv", csv_text(judged, list(judged[0])))
+    lines = ranking([row for row in judged if row["iou"] is not None])
+    table = markdown_table(lines, list(lines[0]))
+    write_whole(out / "criteria.md", table)
+    return f"{table}\n{out / 'criteria.md'}"
 
 
 def _write_memory(config, path, known):
