@@ -165,3 +165,26 @@ def test_the_network_is_the_one_that_the_config_describes():
                 network.activation, network.residual, network.dtype, network.axis_name) == (
                     2, 6, 3, "group", 3, 0.1, "elu", True, "bfloat16", "devices")
     assert network.sections == 5
+
+
+@pytest.mark.parametrize("method", ["ft", "ynet"])
+def test_rematerialised_it_has_the_same_variables_values_and_gradients(method):
+    plain, again = (build_network(Model(levels=1, features=4, dropout=0.5, rematerialise=kind), method) for kind in (False, True))
+    whole = "everything" if method == "ynet" else None
+    images, keys = images_of(6), jax.random.split(jax.random.key(1), 2)
+    variables = plain.init(jax.random.key(0), images, method=whole)
+    other = again.init(jax.random.key(0), images, method=whole)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), variables, other))
+
+    def results(network):
+        def loss(params):
+            outputs, updated = network.apply(variables | {"params": params}, images, True, keys, method=whole,
+                                             mutable=["batch_stats"])
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(outputs)), updated
+        gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        return gradient(variables["params"]), gradient.lower(variables["params"]).as_text().count("stablehlo.convolution")
+
+    (mine, more), (reference, convolutions) = results(again), results(plain)
+    for leaf, other in zip(jax.tree.leaves(mine), jax.tree.leaves(reference), strict=True):
+        np.testing.assert_allclose(leaf, other, rtol=1e-4, atol=1e-4)
+    assert more > convolutions  # some are computed again

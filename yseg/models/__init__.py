@@ -13,5 +13,5 @@ def build_network(config, method, axis_name=None):
     fields = {"levels": config.levels, "features": config.features, "classes": config.classes,
               "normalization": config.normalization, "groups": config.groups, "dropout": config.dropout,
               "activation": config.activation, "residual": config.residual, "dtype": config.compute_dtype,
-              "axis_name": axis_name}
+              "rematerialise": config.rematerialise, "axis_name": axis_name}
     return YNet(sections=config.sections, **fields) if has_reconstruction(method) else UNet(**fields)

@@ -37,6 +37,7 @@ class UNet(nn.Module):
     activation: str = "relu"
     residual: bool = False
     dtype: str = "float32"
+    rematerialise: bool = False
     axis_name: str | None = None
 
     def setup(self):
@@ -44,8 +45,10 @@ class UNet(nn.Module):
         self.decoder = Decoder(self.levels, self.features, self.classes, self._block(), dtype=self.dtype)
 
     def _block(self):
+        # Argument 2 is `train`, a Python bool.
+        block = nn.remat(Block, static_argnums=(2,)) if self.rematerialise else Block
         return functools.partial(
-            Block, normalization=self.normalization, groups=self.groups, dropout=self.dropout, activation=self.activation,
+            block, normalization=self.normalization, groups=self.groups, dropout=self.dropout, activation=self.activation,
             residual=self.residual, dtype=self.dtype, axis_name=self.axis_name)
 
     def encode(self, images, train=False, keys=None):
