@@ -103,8 +103,8 @@ class Model:
     residual: bool = knob(False, "add a block's input to its output")
     compute_dtype: str = knob("float32", "type of activations; parameters, statistics and losses stay float32",
                               choices=("float32", "bfloat16"))
-    rematerialise: bool = knob(False, "compute a block's activations again for its gradient instead of keeping them: less memory for"
-                               " large patches on an accelerator, more time; without effect on a CPU, whose compiler undoes it")
+    rematerialise: bool = knob(False, "compute a block's activations again for its gradient instead of keeping them: less memory"
+                               " for large patches on an accelerator, more time; no effect on a CPU, whose compiler undoes it")
     batch_pass: str = knob("apart", "source and target go through batch normalisation apart or jointly in training",
                            choices=("apart", "joint"))
     batch_statistics: str = knob("target", "whose statistics batch normalisation uses on the target: source = those of the"
