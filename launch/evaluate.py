@@ -29,6 +29,7 @@ def define(values):
                         flag_values=values)
     flags.DEFINE_string("region", None, "a part of it, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     program.define_threshold(values)
+    program.define_augmentation(values)
 
 
 def main(values):
@@ -36,7 +37,8 @@ def main(values):
     from yseg.report import print_table  # needs Matplotlib, for which --help and a bad flag need not wait
 
     results = yseg.evaluate(program.network(values), values.image, values.labels, values.pixel_size_nm, values.foreground,
-                            values.region, values.threshold, values.domain, values.batch_statistics)
+                            values.region, values.threshold, values.domain, values.batch_statistics,
+                            values.test_time_augmentation)
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],
                 values.workdir or values.model)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")

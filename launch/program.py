@@ -125,6 +125,13 @@ def define_statistics(values):
                       flag_values=values)
 
 
+def define_augmentation(values):
+    """The flag --test_time_augmentation of programs that apply a trained network."""
+    flags.DEFINE_boolean("test_time_augmentation", None, "average over the eight rotations and mirror images of each tile,"
+                         " which takes eight times the time; default: as --config.inference.test_time_augmentation of the run",
+                         flag_values=values)
+
+
 class _Threshold(flags.ArgumentParser):
     """A number from 0 to 1, or the word "matched"."""
 

@@ -21,13 +21,14 @@ def define(values):
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
     program.define_threshold(values)
+    program.define_augmentation(values)
     program.define_statistics(values)
 
 
 def main(values):
     """Segment."""
     print(yseg.segment(program.network(values), values.image, values.output, values.pixel_size_nm, values.region,
-                       values.overwrite, values.threshold, values.batch_statistics))
+                       values.overwrite, values.threshold, values.batch_statistics, values.test_time_augmentation))
 
 
 PROGRAM = program.Program(__doc__, define, main)

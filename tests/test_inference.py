@@ -15,6 +15,7 @@ from yseg.inference import make_predictor, make_tiling, predict_blocks, predicte
 from yseg.metrics import Counts, scores
 from yseg.models import build_network
 from yseg.models.unet import receptive_radius
+from yseg.trained import with_augmentation
 
 STATISTICS = (120.0, 40.0)
 
@@ -310,3 +311,17 @@ def test_everything_is_written_relative_to_the_region(tmp_path, classes):
     expected = predicted_classes(assemble(blocks, region, classes), 0.4)
     np.testing.assert_array_equal(open_volume(str(tmp_path / "out.zarr")).read().result(), expected)
     assert written == [box for box, _ in blocks]
+
+
+def test_augmented_it_is_the_mean_over_the_symmetries_and_turns_with_the_image():
+    config = experiment()
+    _, variables = random_variables(config)
+    plain = make_predictor(config, variables)
+    augmented = make_predictor(with_augmentation(config, True), variables)
+    tiles = random_image((3, 16, 24, 1))
+    turned, found = np.rot90(tiles, 1, (1, 2)), augmented(tiles, STATISTICS)
+    views = [np.rot90(np.flip(plain(np.flip(np.rot90(tiles, turns, (1, 2)), axes), STATISTICS), axes), -turns, (1, 2))
+             for turns in range(4) for axes in ((), (2,))]
+    np.testing.assert_allclose(found, np.mean(views, axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(augmented(turned, STATISTICS), np.rot90(found, 1, (1, 2)), rtol=1e-5, atol=1e-6)
+    assert np.abs(found - plain(tiles, STATISTICS)).max() > 1e-3

@@ -67,8 +67,9 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     with open(results, newline="") as file:
         written = list(csv.DictReader(file))
     assert [(row["method"], row["batch_statistics"]) for row in written] == [
-        *[("coral", statistics) for statistics in ("source", "target", "target")], ("oracle", "source")]
-    assert [row["threshold_rule"] for row in written] == ["fixed", "fixed", "matched", "fixed"]
+        *[("coral", statistics) for statistics in ("source", "target", "target", "target")], *[("oracle", "source")] * 2]
+    assert [row["threshold_rule"] for row in written] == ["fixed", "fixed", "matched", "fixed", "fixed", "fixed"]
+    assert [row["views"] for row in written] == ["1", "1", "1", "8", "1", "8"]
     with open(tmp_path / "killed" / "costs.csv", newline="") as file:
         assert all(float(row["step_memory_mib"]) > 0 for row in csv.DictReader(file))
     table = summarise("table1", few("table1"), rows, tmp_path / "killed")
@@ -81,9 +82,9 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
 
     tuned = execute(few("figure3"), tmp_path / "killed", 2, told.append, quiet=True)  # shares the runs of the table
     with open(results, newline="") as file:
-        assert [row["method"] for row in csv.DictReader(file)] == ["oracle", *["coral"] * 4]
+        assert [row["method"] for row in csv.DictReader(file)] == [*["oracle"] * 2, *["coral"] * 5]
     assert [line.rsplit(": ")[1] for line in told[-2:]] == ["done before", "training"]
-    assert [row["fraction"] for row in tuned] == [None] * 3 + [0.5]
+    assert [row["fraction"] for row in tuned] == [None] * 4 + [0.5]
     assert figure3(tuned, tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
     assert figure4(few("figure3"), tmp_path / "killed").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match=r"--tuning_steps=3: .* was fine-tuned for 2 steps"):

@@ -234,6 +234,8 @@ class Inference:
     overlap: int = knob(16, "width over which neighbouring tiles are blended, in working pixels", at_least=0)
     batch_size: int = knob(1, "tiles segmented at once on each device", at_least=1)
     threshold: float = knob(0.5, "foreground probability from which a pixel is foreground", at_least=0, at_most=1)
+    test_time_augmentation: bool = knob(False, "average the probabilities of a tile over its eight rotations and mirror images;"
+                                        " eight times the time")
 
 
 @dataclasses.dataclass

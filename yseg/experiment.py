@@ -39,6 +39,7 @@ from yseg.trained import (
     scores_of_objects,
     usual_statistics,
     variables_of,
+    with_augmentation,
     with_progress,
 )
 from yseg.training.checkpoint import Checkpoints
@@ -210,7 +211,7 @@ def finetune(start, workdir, fraction, steps=200, learning_rate=1e-4, seed=None,
 
 
 def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=None, region=None, threshold=None, domain="target",
-             batch_statistics=None, quiet=False):
+             batch_statistics=None, test_time_augmentation=None, quiet=False):
     """Score the last checkpoint of a run against labels, at the volume's own voxels.
 
     Args:
@@ -223,19 +224,21 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.calibration.matched_threshold`.
       domain: without an image: "target", or "source" for the validation box of the source.
       batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for the source.
+      test_time_augmentation: see `yseg.config.Inference`; None = the config's.
       quiet: show no progress.
 
     Returns:
       dict, also written as results.json (results_source.json for the source, results_source_statistics.json and the like for
-      other statistics than the config's, and ..._matched.json for a matched threshold): iou, precision, recall, f1, accuracy,
-      per_section_iou and the others of `yseg.metrics.scores`, those of `yseg.objects.object_scores` (of a region that fits into
-      memory), None where undefined; threshold, batch_statistics, image, labels, region, step and wall_time in seconds.
+      other statistics than the config's, ..._matched.json for a matched threshold, ..._augmented.json if test-time augmentation
+      was asked for): iou, precision, recall, f1, accuracy, per_section_iou and the others of `yseg.metrics.scores`, those of
+      `yseg.objects.object_scores` (of a region that fits into memory), None where undefined; threshold, batch_statistics,
+      test_time_augmentation, image, labels, region, step and wall_time in seconds.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
     """
     began = time.perf_counter()
-    config = config_of(workdir)
+    config = with_augmentation(config_of(workdir), test_time_augmentation)
     known, volume = open_to_score(config, image, labels, pixel_size_nm, foreground, domain)
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
@@ -257,7 +260,8 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
     counts = score(blocks, volume.labels, volume.rule, box, (threshold,), config.model.classes)
     results = {
         "experiment": config.name, "method": config.method, "seed": config.seed, "step": step,
-        "batch_statistics": chosen, "image": known.image, "labels": known.labels, "foreground": known.foreground,
+        "batch_statistics": chosen, "test_time_augmentation": config.inference.test_time_augmentation,
+        "image": known.image, "labels": known.labels, "foreground": known.foreground,
         "pixel_size_nm": volume.pixel_size_nm, "region": str(box), **scores(counts),
         **(scores_of_objects(volume, box, predicted) if kept == box else {}),
         "wall_time": time.perf_counter() - began,
@@ -266,7 +270,7 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
         provenance = workdir.description["provenance"]
         return results | {name: provenance.get(name) for name in ("method", "seed")}
     workdir, suffix = Path(workdir), ("_source" if own_source else "") + ("" if chosen == usual else f"_{chosen}_statistics")
-    suffix += "_matched" if matched else ""
+    suffix += ("_matched" if matched else "") + ("_augmented" if test_time_augmentation else "")
     write_whole(workdir / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     truth = apply_rule(volume.labels[shown.slices].read().result(), volume.rule)[0]
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
@@ -277,7 +281,7 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
 
 
 def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=False, threshold=None, batch_statistics=None,
-            quiet=False):
+            test_time_augmentation=None, quiet=False):
     """Segment a volume with the last checkpoint of a run: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
 
     Args:
@@ -289,6 +293,7 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
       overwrite: replace the output if it exists.
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.calibration.matched_threshold`.
       batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for its source.
+      test_time_augmentation: see `yseg.config.Inference`; None = the config's.
       quiet: show no progress.
 
     Returns:
@@ -298,7 +303,7 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change. Nothing has
         been written.
     """
-    config = config_of(workdir)
+    config = with_augmentation(config_of(workdir), test_time_augmentation)
     check_output(output, overwrite)
     if os.path.realpath(output) == os.path.realpath(image):
         raise InputError(f"--output={output}: must be another path than --image")

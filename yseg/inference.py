@@ -67,7 +67,20 @@ def make_predictors(config):
             results.append(result.reshape(at_once, *result.shape[2:])[:len(part)])
         return results[0] if len(results) == 1 else np.concatenate(results)
 
-    return lambda variables: functools.partial(predict, parallel.replicate(variables))
+    chosen = functools.partial(_over_symmetries, predict) if config.inference.test_time_augmentation else predict
+    return lambda variables: functools.partial(chosen, parallel.replicate(variables))
+
+
+def _over_symmetries(predict, variables, tiles, statistics):
+    """`predict`, averaged over the eight symmetries of the square: each is applied to the tiles and undone in the result."""
+    total = None
+    for transposed, mirrored_y, mirrored_x in itertools.product((False, True), repeat=3):
+        step = np.s_[:, ::-1 if mirrored_y else 1, ::-1 if mirrored_x else 1]
+        moved = (tiles.swapaxes(1, 2) if transposed else tiles)[step]
+        found = predict(variables, moved, statistics)[step]
+        found = found.swapaxes(1, 2) if transposed else found
+        total = found.copy() if total is None else np.add(total, found, out=total)
+    return total / np.float32(8)
 
 
 class Tiling(NamedTuple):

@@ -38,26 +38,37 @@ from yseg.training.recorder import read_metrics, write_whole
 EXPERIMENTS = ("table1", "figure1", "figure3", "figure4", "criteria")
 FRACTIONS = (0.05, 0.15, 0.3, 0.6, 1.0)
 SHOWN_METHODS, SHOWN_FRACTION = ("ft", "dann", "ynet"), 0.15  # of figure 4
-COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "threshold_rule", "threshold", "iou", "precision",
-           "recall", "f1", "object_f1", "validation_iou", "steps", "run")
+COLUMNS = ("experiment", "method", "seed", "fraction", "batch_statistics", "threshold_rule", "views", "threshold", "iou",
+           "precision", "recall", "f1", "object_f1", "validation_iou", "steps", "run")
 COST_COLUMNS = ("run", "seconds_per_step", "step_memory_mib")
 MEMORY = "step_memory.json"  # in the folder of a run
 
 
 class Scoring(NamedTuple):
-    """A way to score a run: whose batch statistics, and the config's threshold ("fixed") or the "matched" one."""
+    """A way to score a run: whose batch statistics, the config's threshold ("fixed") or the "matched" one, and how many views of
+    a tile: 8 with test-time augmentation.
+    """
 
     statistics: str
     threshold: str = "fixed"
+    views: int = 1
 
     def path(self, workdir):
         """The file of the scores in the folder of a run."""
         matched = "_and_matched_threshold" if self.threshold == MATCHED else ""
-        return workdir / f"scored_with_{self.statistics}_statistics{matched}.json"
+        views = "" if self.views == 1 else f"_in_{self.views}_views"
+        return workdir / f"scored_with_{self.statistics}_statistics{matched}{views}.json"
 
 
+PLAIN = ("target", "fixed", 1)  # how methods are compared in figures
 OWN = (Scoring("source"),)  # of a network that was trained on the target
-UNSUPERVISED = (Scoring("source"), Scoring("target"), Scoring("target", MATCHED))
+UNSUPERVISED = (Scoring("source"), Scoring("target"), Scoring("target", MATCHED), Scoring("target", views=8))
+SUPERVISED = (Scoring("source"), Scoring("source", views=8))  # of a row that has seen target labels, in the table
+
+
+def way(row):
+    """The Scoring of a line of results.csv, as a tuple."""
+    return row["batch_statistics"], row["threshold_rule"], row["views"]
 
 
 class Run(NamedTuple):
@@ -135,9 +146,10 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
             runs.append(Run(f"{method}_seed{seed}", method, seed, config=config))
         if experiment == "table1":
             if JOINT_METHOD in methods:
-                runs += [_tuned(JOINT_METHOD, seed, JOINT_FRACTION), _joint(configs[JOINT_METHOD], seed)]
+                runs += [_tuned(JOINT_METHOD, seed, JOINT_FRACTION)._replace(scorings=SUPERVISED),
+                         _joint(configs[JOINT_METHOD], seed)]
             oracle = supervised(dataclasses.replace(configs["ft"], seed=seed, name="oracle"), 1.0)
-            runs.append(Run(f"oracle_seed{seed}", "oracle", seed, config=oracle, scorings=OWN))
+            runs.append(Run(f"oracle_seed{seed}", "oracle", seed, config=oracle, scorings=SUPERVISED))
         elif experiment in ("figure3", "figure4"):
             runs += [_tuned(method, seed, fraction) for method in methods for fraction in fractions]
     return runs
@@ -151,7 +163,7 @@ def _tuned(method, seed, fraction):
 def _joint(config, seed):
     """A run that learns from a share of the target labels from its first step on."""
     config = dataclasses.replace(config, seed=seed, name="joint", semi_supervised="joint", labelled_fraction=JOINT_FRACTION)
-    return Run(f"joint_seed{seed}", "joint", seed, config=config, scorings=(Scoring("target"),))
+    return Run(f"joint_seed{seed}", "joint", seed, config=config, scorings=(Scoring("target"), Scoring("target", views=8)))
 
 
 def execute(runs, out, tuning_steps, tell=print, quiet=False):
@@ -174,7 +186,8 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
     rows, memories = [], {}
     for number, run in enumerate(runs, 1):
         workdir = out / "runs" / run.name
-        done = all(scoring.path(workdir).exists() for scoring in run.scorings)
+        missing = [scoring for scoring in run.scorings if not scoring.path(workdir).exists()]
+        done = not missing
         tell(f"{number}/{len(runs)} {run.name}: {'done before' if done else 'training'}")
         if done and not run.config and read_config(workdir).optimizer.steps != tuning_steps:
             raise InputError(f"--tuning_steps={tuning_steps}: {workdir} was fine-tuned for {read_config(workdir).optimizer.steps}"
@@ -184,9 +197,10 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
                 train(run.config, workdir, quiet)
             else:
                 finetune(out / "runs" / run.start, workdir, run.fraction, tuning_steps, quiet=quiet)
-            for scoring in run.scorings:
+            for scoring in missing:
                 threshold = MATCHED if scoring.threshold == MATCHED else None
-                results = evaluate(workdir, threshold=threshold, batch_statistics=scoring.statistics, quiet=quiet)
+                results = evaluate(workdir, threshold=threshold, batch_statistics=scoring.statistics,
+                                   test_time_augmentation=scoring.views > 1, quiet=quiet)
                 write_whole(scoring.path(workdir), json.dumps(results, allow_nan=False) + "\n")
         if run.config:
             _write_memory(run.config, workdir / MEMORY, memories)
@@ -232,7 +246,7 @@ def summarise(experiment, runs, rows, out):
 
 def _criteria(runs, rows, out):
     """Write criteria.csv and criteria.md; returns what to print, see `summarise`."""
-    scored = {row["run"]: row for row in rows if (row["batch_statistics"], row["threshold_rule"]) == ("target", "fixed")}
+    scored = {row["run"]: row for row in rows if way(row) == PLAIN}
     judged = [{"method": run.method, "seed": run.seed, "iou": scored[run.name]["iou"], **judge(out / "runs" / run.name)}
               for run in runs]
     write_whole(out / "criteria.csv", csv_text(judged, list(judged[0])))
@@ -262,7 +276,8 @@ def _row(run, workdir, scoring):
     validation = [row["validation_iou"] for row in metrics if row.get("validation_iou") is not None]
     return {
         "experiment": results["experiment"], "method": run.method, "seed": run.seed, "fraction": run.fraction,
-        "batch_statistics": scoring.statistics, "threshold_rule": scoring.threshold, "threshold": results["threshold"],
+        "batch_statistics": scoring.statistics, "threshold_rule": scoring.threshold, "views": scoring.views,
+        "threshold": results["threshold"],
         "validation_iou": validation[-1] if validation else None, "steps": results["step"],
         "seconds_per_step": images / speeds[len(speeds) // 2] if images and speeds else None,
         "step_memory_mib": memory.get("step_memory_mib"), "run": run.name,
@@ -271,10 +286,11 @@ def _row(run, workdir, scoring):
 
 
 def _merged(path, rows, columns):
-    """The text of a CSV file with these rows in place of those of the same runs; other experiments share the file."""
+    """The text of a CSV file with these rows in place of those of the same runs, scored in the same way; experiments share it."""
     before = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
-    mine = {row["run"] for row in rows}
-    return csv_text([*(row for row in before if row["run"] not in mine), *rows], columns)
+    key = [column for column in ("run", "batch_statistics", "threshold_rule", "views") if column in columns]
+    mine = {tuple(str(row[column]) for column in key) for row in rows}
+    return csv_text([*(row for row in before if tuple(row.get(column) for column in key) not in mine), *rows], columns)
 
 
 def _target_of_the_paper(config):
@@ -296,7 +312,7 @@ def figure3(rows, path):
         points = {}
         for row in rows:
             if row["method"] == method and row["iou"] is not None and (
-                    row["fraction"] is not None or (row["batch_statistics"], row["threshold_rule"]) == ("target", "fixed")):
+                    row["fraction"] is not None or way(row) == PLAIN):
                 points.setdefault(row["fraction"] or 0.0, []).append(row["iou"])
         curves[NAMES[method]] = sorted(points.items())
     return label_curves(curves, path)

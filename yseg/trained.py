@@ -1,5 +1,6 @@
 """A trained network, from the folder of a run or released as one of its own, and what is needed to apply it."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -21,6 +22,13 @@ OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one 
 def config_of(run):
     """The Experiment of a run's folder, or of a `ReleasedModel`."""
     return run.config if isinstance(run, ReleasedModel) else read_config(run)
+
+
+def with_augmentation(config, given):
+    """The config with or without test-time augmentation; None = as it is."""
+    if given is None:
+        return config
+    return dataclasses.replace(config, inference=dataclasses.replace(config.inference, test_time_augmentation=given))
 
 
 def variables_of(run, config, statistics):

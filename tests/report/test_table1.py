@@ -7,7 +7,7 @@ from yseg.reproduce import UNSUPERVISED
 
 def row(method, seed, statistics, counts, **fields):
     tp, fp, fn = map(sum, zip(*counts, strict=True))
-    return {"method": method, "seed": seed, "batch_statistics": statistics, "threshold_rule": "fixed",
+    return {"method": method, "seed": seed, "batch_statistics": statistics, "threshold_rule": "fixed", "views": 1,
             "iou": tp / (tp + fp + fn), "object_f1": None, "validation_iou": 0.75, "seconds_per_step": 0.5,
             "step_memory_mib": 120.4, "fraction": None, "counts": counts} | fields
 
@@ -23,10 +23,13 @@ def test_the_table_holds_means_deviations_and_gains_in_per_cent():
             row("dann", 0, "source", [[3, 1, 0]] * 2, object_f1=0.5), row("dann", 1, "source", [[4, 0, 0]] * 2, object_f1=0.6),
             row("oracle", 0, "source", [[9, 0, 1]] * 2, validation_iou=None)]
     rows += [row("ft", 0, "target", [[1, 0, 1]] * 2, threshold_rule="matched"),
-             row("ynet", 0, "source", [[4, 1, 0]] * 2, fraction=0.15)]
+             row("ynet", 0, "source", [[4, 1, 0]] * 2, fraction=0.15), row("ft", 0, "target", [[3, 0, 1]] * 2, views=8),
+             row("oracle", 0, "source", [[19, 0, 1]] * 2, views=8)]
     main, details = (read(table) for table in table1(rows, "VNC").split("\n\n"))
     assert main["source only"]["IoU, source statistics"] == "62.5 ± 17.7"  # 50 and 75
     assert main["source only"]["IoU, matched threshold"] == "50.0"
+    assert main["source only"]["IoU, 8 views"] == "75.0"
+    assert main["oracle"]["IoU, 8 views"] == "95.0"  # with its own statistics
     assert main["source only"]["paper"] == "28.70"
     assert (main["source only"]["HeLa"], main["source only"]["paper, HeLa"]) == ("-", "8.83")
     assert main["DANN"]["IoU, source statistics"] == "87.5 ± 17.7"  # 75 and 100
