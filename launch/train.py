@@ -5,8 +5,8 @@
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/three --seeds=0,1,2
 
 The workdir gets the config, checkpoints, metrics (metrics.jsonl and TensorBoard events) and pictures (report/). A run that was
-interrupted is continued by the same command. Then come launch.evaluate and launch.segment. With --seeds there are several runs,
-one after the other: WORKDIR/seed0, WORKDIR/seed1, ...
+interrupted is continued by the same command. Then come launch.evaluate and launch.segment. With --seeds there are several runs:
+WORKDIR/seed0, WORKDIR/seed1, ...; all at once on a GPU or TPU, one after the other on a CPU.
 """
 
 import dataclasses
@@ -14,7 +14,6 @@ from pathlib import Path
 
 from absl import flags
 
-import yseg
 from launch import program
 
 
@@ -23,6 +22,8 @@ def define(values):
     program.define_required("workdir", "the folder of the run; it is created", values)
     flags.DEFINE_list("seeds", [], "train once with each of these seeds, each in a folder seedN of the workdir; default: the"
                       " config's, in the workdir itself", flag_values=values)
+    flags.DEFINE_boolean("together", None, "with --seeds: train all at once, in one step; default: on an accelerator",
+                         flag_values=values)
     flags.DEFINE_boolean("multihost", False, "join the other processes of a SLURM job, a TPU pod and the like",
                          flag_values=values)
 
@@ -33,16 +34,10 @@ def main(values):
         from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
 
         parallel.start_processes()
-    runs = members(values.config, values.workdir, values.seeds)
-    if len(runs) > 1:  # before hours of training: a folder of another config
-        from yseg.data.prepare import resolve
-        from yseg.runs import check_workdir
-        from yseg.semi_supervised import choose_labels
+    from yseg.population import train_population  # needs JAX, too
 
-        for config, workdir in runs:
-            check_workdir(choose_labels(resolve(config)), workdir)
-    for config, workdir in runs:
-        last = yseg.train(config, workdir)
+    runs = members(values.config, values.workdir, values.seeds)
+    for last in train_population(*zip(*runs, strict=True), together=values.together):
         print(f"{last['workdir']}: trained for {last['step']} steps", flush=True)
 
 

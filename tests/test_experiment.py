@@ -28,7 +28,7 @@ from yseg.metrics import confusion
 from yseg.models import build_network
 from yseg.runs import load_state, read_config
 from yseg.training.checkpoint import Checkpoints
-from yseg.training.loop import TrainingDiverged, fit
+from yseg.training.loop import Member, TrainingDiverged, fit
 from yseg.training.recorder import Recorder, read_metrics
 from yseg.training.state import create_state, inference_variables
 from yseg.training.statistics import make_estimate
@@ -137,8 +137,8 @@ def test_a_run_interrupted_again_and_again_ends_as_one_that_was_not(tmp_path):
             state = parallel.on_host(create_state(config, jax.random.key(0)))
             state = checkpoints.restore(state) or state
             with Recorder(folder, int(state.step)) as recorder:
-                fit(state, step, Interrupting(reader, at), jax.random.key(1), config, estimate, lambda state, last: {},
-                    lambda state: None, recorder, checkpoints, quiet=True)
+                fit([state], step, [Member(Interrupting(reader, at), jax.random.key(1), recorder, checkpoints, estimate,
+                                           lambda state, last: {}, lambda state, recorder: None)], config, quiet=True)
         with Checkpoints(folder / "checkpoints") as checkpoints:
             return [leaf.tobytes() for leaf in jax.tree.leaves(checkpoints.restore(state))]
 

@@ -20,10 +20,11 @@ import pytest
 import tensorstore as ts
 
 from yseg import parallel
-from yseg.config import PAPER_METHODS, Experiment, InputError
+from yseg.config import PAPER_METHODS, Augmentation, Experiment, InputError
 from yseg.data.grid import Grid, label_rule
 from yseg.data.patches import Region, make_reader
 from yseg.models import build_network
+from yseg.population import population_step
 from yseg.training.state import create_state
 from yseg.training.step import make_step
 
@@ -32,8 +33,13 @@ METHODS = (*PAPER_METHODS, "adaptsegnet")  # between them, all that devices have
 
 
 def experiment(method):
-    """A tiny experiment with all that could differ between devices: dropout, augmentation, batch normalisation, plain SGD."""
+    """A tiny experiment with all that could differ between devices: dropout, batch normalisation, plain SGD; augmentation, which
+    is the same for all methods and takes most of the compilation, with one of them.
+    """
     config = Experiment(method=method)
+    if method != "dann":
+        config.augmentation = Augmentation(rotate=False, flip=False, elastic_probability=0.0, brightness=0.0, contrast=0.0,
+                                           gamma=0.0, blur_probability=0.0, sharpen_probability=0.0, noise_probability=0.0)
     config.sampling.patch_size, config.sampling.batch_size = 16, 4
     config.model.levels, config.model.features, config.model.dropout = 1, 4, 0.3
     config.adaptation.pixels = 8
@@ -126,6 +132,18 @@ def compare_devices(method):
     }
 
 
+def compare_population(method):
+    """Largest differences of two members that step together from each that steps alone, all on two devices."""
+    config, keys = experiment(method), [jax.random.key(5), jax.random.key(6)]
+    start, raw = parallel.on_host(create_state(config, jax.random.key(0))), reader_of(config).batch(0)
+    alone = [parallel.on_host(mapped_step(config)(parallel.replicate(start), raw, key)[0].params) for key in keys]
+    both, twice = (lambda *leaves: jnp.stack(leaves)), (lambda leaf: jnp.stack([leaf, leaf], axis=1))
+    state, _ = population_step(config)(parallel.replicate(jax.tree.map(both, start, start)), jax.tree.map(twice, raw),
+                                       (jnp.stack(keys), {}))
+    members = [jax.tree.map(lambda leaf, number=number: leaf[number], state.params) for number in range(2)]
+    return {"errors": [differences(*pair) for pair in zip(alone, members, strict=True)], "apart": differences(*alone)}
+
+
 def devices_program():
     try:
         refused = str(parallel.share(3))
@@ -133,7 +151,8 @@ def devices_program():
         refused = str(error)
     unreduced = jax.pmap(lambda place: place, out_axes=None)(np.arange(2))
     return {"devices": jax.device_count(), "share": parallel.share(6).tolist(), "refused": refused,
-            "drift_of_a_forgotten_reduction": spread(unreduced), **{method: compare_devices(method) for method in METHODS}}
+            "drift_of_a_forgotten_reduction": spread(unreduced), "population": compare_population("coral"),
+            **{method: compare_devices(method) for method in METHODS}}
 
 
 def process_program(address, number, count):
@@ -213,6 +232,13 @@ class TestTwoDevices:
     def test_replicas_are_identical_after_20_steps(self, devices, method):
         assert devices[method]["drift"] == 0
         assert devices["drift_of_a_forgotten_reduction"] == 1  # so a drift would be seen
+
+
+@pytest.mark.slow
+def test_members_of_a_population_step_on_two_devices_as_each_alone(devices):
+    errors = devices["population"]["errors"]
+    assert max(value for member in errors for value in member.values()) < 2e-5, errors
+    assert max(devices["population"]["apart"].values()) > 1e-3  # the members differ
 
 
 @pytest.mark.slow

@@ -71,7 +71,9 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     assert [row["threshold_rule"] for row in written] == ["fixed", "fixed", "matched", "fixed", "fixed", "fixed"]
     assert [row["views"] for row in written] == ["1", "1", "1", "8", "1", "8"]
     with open(tmp_path / "killed" / "costs.csv", newline="") as file:
-        assert all(float(row["step_memory_mib"]) > 0 for row in csv.DictReader(file))
+        costs = list(csv.DictReader(file))
+    assert [row["run"] for row in costs] == ["coral_seed0", "oracle_seed0"]
+    assert all(float(row["step_memory_mib"]) > 0 for row in costs)
     table = summarise("table1", few("table1"), rows, tmp_path / "killed")
     assert "CORAL" in table
     assert "paper" not in (tmp_path / "killed" / "table1.md").read_text()  # its figures are those of other volumes

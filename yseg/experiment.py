@@ -5,32 +5,29 @@ evaluation.
 """
 
 import dataclasses
-import itertools
 import json
 import math
 import os
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from yseg import parallel, semi_supervised
+from yseg import semi_supervised
 from yseg.calibration import chosen_threshold
-from yseg.config import MATCHED, FineTuning, InputError, labelled_domain, uses_target
+from yseg.config import MATCHED, FineTuning, InputError
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
-from yseg.data.patches import make_reader
-from yseg.data.prepare import evenly_spaced, given_domain, open_domain, resolve, training_region
+from yseg.data.prepare import given_domain, open_domain
 from yseg.data.split import parse_region
 from yseg.data.volume import check_output, create_volume
-from yseg.inference import make_predictors, make_tiling, predict_blocks, score, write_segmentation
+from yseg.inference import score, write_segmentation
 from yseg.metrics import scores
 from yseg.model_folder import ReleasedModel
-from yseg.models import build_network
-from yseg.pictures import copying, middle_section, panel_rows, sections_of
-from yseg.report import loss_curves, overlay, panels
-from yseg.runs import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
+from yseg.pictures import copying, middle_section
+from yseg.preparation import compiled_step, prepare, run
+from yseg.report import overlay
+from yseg.runs import REPORT, read_config
 from yseg.trained import (
     chosen_statistics,
     config_of,
@@ -42,17 +39,9 @@ from yseg.trained import (
     with_augmentation,
     with_progress,
 )
-from yseg.training.checkpoint import Checkpoints
-from yseg.training.loop import fit
-from yseg.training.recorder import Recorder, read_metrics, write_whole
-from yseg.training.state import create_state, inference_variables
-from yseg.training.statistics import make_estimate
-from yseg.training.step import make_step
+from yseg.training.recorder import write_whole
 
-# Branches of the seed's key; 0 and 1 are the readers', one for each domain.
-INITIALIZATION, TRAINING = 2, 3
 OBJECT_VOXELS = 2**26  # largest region whose objects are counted: it is held in memory
-VALIDATION_SECTIONS = 8  # of a validation during training; the last one takes all
 
 
 # --- Training ---
@@ -73,84 +62,8 @@ def train(config, workdir, quiet=False):
       InputError: anything about the config, the volumes or the workdir that the user has to change; nothing has been written.
       TrainingDiverged: the loss became infinite or not a number.
     """
-    config, workdir = semi_supervised.choose_labels(resolve(config)), Path(workdir)
-    network = build_network(config.model, config.method, parallel.AXIS)
-    make_tiling(network, config.inference, [(0, 1)])  # a tile that is too small must not be found after the training
-    check_workdir(config, workdir)
-    working = config.sampling.working_pixel_size_nm
-    name = labelled_domain(config)
-    labelled = open_domain(getattr(config, name), working, f"--config.{name}", with_labels=True)
-    target = open_domain(config.target, working, "--config.target", with_labels=False)
-    parts = [parse_region(text, labelled.image.shape, "--config.finetuning.boxes") for text in config.finetuning.boxes]
-    labelled_region, target_region = training_region(labelled, config, parts or None), training_region(target, config)
-    key = jax.random.key(config.seed)
-    start = initial_state(config, jax.random.fold_in(key, INITIALIZATION))
-    sees_target = uses_target(config.method)
-    reader = make_reader(labelled_region, target_region if sees_target else None, config, semi_supervised.labelled_region(config))
-    create_workdir(config, workdir)
-
-    quiet = quiet or not parallel.is_main()
-    step = parallel.map_step(make_step(config, network, parallel.AXIS))
-    estimate = make_estimate(config, target_region, reader if sees_target else None)
-    predictors = make_predictors(config)
-
-    def validate(state, last):
-        box = labelled.split.validation
-        if box.is_empty:
-            return {}
-        predict = predictors(inference_variables(state, "source"))
-        numbers = evenly_spaced(box.start[0], box.stop[0], VALIDATION_SECTIONS)
-        parts = [box] if last else [sections_of(box, number, number + 1) for number in numbers]
-        blocks = itertools.chain.from_iterable(
-            predict_blocks(predict, network, labelled.image, labelled.grid, labelled_region.statistics, part, config)
-            for part in parts)
-        counts = score(blocks, labelled.labels, labelled.rule, box, (config.inference.threshold,), config.model.classes)
-        return {"validation_iou": scores(counts)["iou"]}
-
-    def draw(state):
-        if not config.record.images:
-            return
-        rows = panel_rows(config, network, predictors, state, (labelled, labelled_region), (target, target_region))
-        if parallel.is_main():
-            title = f"{config.name}: step {int(state.step)}"
-            path = panels(rows, workdir / REPORT / "panels.png", title, working)
-            recorder.write_picture("panels", path, int(state.step))
-
-    with Checkpoints(workdir / CHECKPOINTS, config.record.keep_checkpoints) as checkpoints:
-        state = checkpoints.restore(start) or start
-        if config.optimizer.steps == 0:
-            checkpoints.save(estimate(state))
-        elif int(state.step) < config.optimizer.steps:
-            with Recorder(workdir, int(state.step), parallel.is_main()) as recorder:
-                fit(state, step, reader, jax.random.fold_in(key, TRAINING), config, estimate, validate, draw, recorder,
-                    checkpoints, quiet)
-    rows = read_metrics(workdir)
-    if parallel.is_main() and rows:
-        loss_curves(rows, workdir / REPORT / "loss_curves.png")
-    parallel.wait_for_all("trained")
-    return {"workdir": str(workdir), "step": config.optimizer.steps, **(rows[-1] if rows else {})}
-
-
-def initial_state(config, key):
-    """The TrainState that a run starts from, in NumPy arrays: new parameters, or the network that a fine-tuning continues.
-
-    Of a trained run the segmentation network is taken, with the batch statistics that it uses on the target.
-
-    Raises:
-      InputError: `config.finetuning.start` is no trained run of this very network.
-    """
-    state = parallel.on_host(create_state(config, key))
-    if not config.finetuning.start:
-        return state
-    started = read_config(config.finetuning.start, "--from")
-    if dataclasses.replace(started.model, batch_statistics="") != dataclasses.replace(config.model, batch_statistics=""):
-        raise InputError(f"--from={config.finetuning.start}: must hold a network with the same --config.model")
-    trained = load_state(config.finetuning.start, started, "--from")
-    if trained.step < started.optimizer.steps:
-        raise InputError(f"--from={config.finetuning.start}: is at step {trained.step} of {started.optimizer.steps}; must be a"
-                         " run that was trained to its end")
-    variables = inference_variables(trained, started.model.batch_statistics)
-    return state.replace(params={"network": variables["params"]}, batch_stats=variables["batch_stats"])
+    prepared = prepare(config, workdir)
+    return run([prepared], compiled_step(prepared.config), quiet)[0]
 
 
 def supervised(config, fraction, start="", sections=None):
@@ -229,16 +142,17 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
 
     Returns:
       dict, also written as results.json (results_source.json for the source, results_source_statistics.json and the like for
-      other statistics than the config's, ..._matched.json for a matched threshold, ..._augmented.json if test-time augmentation
-      was asked for): iou, precision, recall, f1, accuracy, per_section_iou and the others of `yseg.metrics.scores`, those of
-      `yseg.objects.object_scores` (of a region that fits into memory), None where undefined; threshold, batch_statistics,
-      test_time_augmentation, image, labels, region, step and wall_time in seconds.
+      other statistics than the config's, ..._matched.json for a matched threshold, ..._augmented.json or ..._plain.json for
+      test-time augmentation other than the config's): iou, precision, recall, f1, accuracy, per_section_iou and the others of
+      `yseg.metrics.scores`, those of `yseg.objects.object_scores` (of a region that fits into memory), None where undefined;
+      threshold, batch_statistics, test_time_augmentation, image, labels, region, step and wall_time in seconds.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
     """
     began = time.perf_counter()
-    config = with_augmentation(config_of(workdir), test_time_augmentation)
+    trained = config_of(workdir)
+    config = with_augmentation(trained, test_time_augmentation)
     known, volume = open_to_score(config, image, labels, pixel_size_nm, foreground, domain)
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
@@ -270,7 +184,9 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
         provenance = workdir.description["provenance"]
         return results | {name: provenance.get(name) for name in ("method", "seed")}
     workdir, suffix = Path(workdir), ("_source" if own_source else "") + ("" if chosen == usual else f"_{chosen}_statistics")
-    suffix += ("_matched" if matched else "") + ("_augmented" if test_time_augmentation else "")
+    suffix += "_matched" if matched else ""
+    if config.inference != trained.inference:
+        suffix += "_augmented" if test_time_augmentation else "_plain"
     write_whole(workdir / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     truth = apply_rule(volume.labels[shown.slices].read().result(), volume.rule)[0]
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"

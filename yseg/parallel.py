@@ -91,6 +91,11 @@ def local_device_count():
     return jax.local_device_count()
 
 
+def has_accelerator():
+    """Whether the devices are GPUs or TPUs, and not a CPU."""
+    return jax.default_backend() != "cpu"
+
+
 def on_host(tree):
     """A copy of the tree in NumPy arrays, which later steps cannot change."""
     return jax.tree.map(np.array, jax.device_get(tree))

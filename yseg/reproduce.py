@@ -186,9 +186,10 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
     rows, memories = [], {}
     for number, run in enumerate(runs, 1):
         workdir = out / "runs" / run.name
-        missing = [scoring for scoring in run.scorings if not scoring.path(workdir).exists()]
+        missing = _missing(run, out)
         done = not missing
-        tell(f"{number}/{len(runs)} {run.name}: {'done before' if done else 'training'}")
+        tell(f"{number}/{len(runs)} {run.name}: "
+             f"{'done before' if done else 'scoring' if len(missing) < len(run.scorings) else 'training'}")
         if done and not run.config and read_config(workdir).optimizer.steps != tuning_steps:
             raise InputError(f"--tuning_steps={tuning_steps}: {workdir} was fine-tuned for {read_config(workdir).optimizer.steps}"
                              " steps; must be the same, or --out another folder")
@@ -205,26 +206,38 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
         if run.config:
             _write_memory(run.config, workdir / MEMORY, memories)
         rows += [_row(run, workdir, scoring) for scoring in run.scorings]
-        for name, columns in (("results.csv", COLUMNS), ("costs.csv", COST_COLUMNS)):
-            write_whole(out / name, _merged(out / name, rows, columns))
+        costs = list({row["run"]: row for row in rows}.values())
+        for name, lines, columns in (("results.csv", rows, COLUMNS), ("costs.csv", costs, COST_COLUMNS)):
+            write_whole(out / name, _merged(out / name, lines, columns))
     return rows
+
+
+def _missing(run, out):
+    """The ways in which a run has not been scored yet; all of them if it has not been trained."""
+    return [scoring for scoring in run.scorings if not scoring.path(out / "runs" / run.name).exists()]
 
 
 def cost(runs, out):
     """A line that says how much is to do: trainings, steps, and hours if some runs are done by whose pace they can be told."""
     out = Path(out)
-    missing = [run for run in runs if not all(scoring.path(out / "runs" / run.name).exists() for scoring in run.scorings)]
-    trained = [run for run in missing if run.config]
+    untrained = [run for run in runs if len(_missing(run, out)) == len(run.scorings)]
+    unscored = [run for run in runs if run not in untrained and _missing(run, out)]
+    trained = [run for run in untrained if run.config]
     steps = sum(run.config.optimizer.steps for run in trained)
-    line = f"{len(runs)} runs, {len(missing)} to do: {len(trained)} trainings of {steps} steps together," \
-           f" {len(missing) - len(trained)} fine-tunings"
-    paces = {run.method: _row(run, out / "runs" / run.name, run.scorings[0])["seconds_per_step"]
-             for run in runs if run not in missing and run.config}
+    line = f"{len(runs)} runs, {len(untrained) + len(unscored)} to do: {len(trained)} trainings of {steps} steps together," \
+           f" {len(untrained) - len(trained)} fine-tunings" + (f", {len(unscored)} to score only" if unscored else "")
+    paces = {run.method: _pace(run, out / "runs" / run.name) for run in runs if run not in untrained and run.config}
     known = [pace for pace in paces.values() if pace]
     if trained and known:
         seconds = sum(run.config.optimizer.steps * (paces.get(run.method) or max(known)) for run in trained)
         line += f"; about {seconds / 3600:.1f} h for the trainings at the pace of the runs that are done"
     return line
+
+
+def _pace(run, workdir):
+    """Median seconds of a training step; None if unknown."""
+    speeds = sorted(row["images_per_second"] for row in read_metrics(workdir) if row.get("images_per_second"))
+    return images_per_step(run.config) / speeds[len(speeds) // 2] if speeds and run.config else None
 
 
 def summarise(experiment, runs, rows, out):
@@ -270,8 +283,6 @@ def _row(run, workdir, scoring):
     """The line of results.csv of a run, from its files."""
     results = json.loads(scoring.path(workdir).read_text(encoding="utf-8"))
     metrics = read_metrics(workdir)
-    speeds = sorted(row["images_per_second"] for row in metrics if row.get("images_per_second"))
-    images = images_per_step(run.config) if run.config else 0
     memory = json.loads((workdir / MEMORY).read_text(encoding="utf-8")) if (workdir / MEMORY).exists() else {}
     validation = [row["validation_iou"] for row in metrics if row.get("validation_iou") is not None]
     return {
@@ -279,7 +290,7 @@ def _row(run, workdir, scoring):
         "batch_statistics": scoring.statistics, "threshold_rule": scoring.threshold, "views": scoring.views,
         "threshold": results["threshold"],
         "validation_iou": validation[-1] if validation else None, "steps": results["step"],
-        "seconds_per_step": images / speeds[len(speeds) // 2] if images and speeds else None,
+        "seconds_per_step": _pace(run, workdir),
         "step_memory_mib": memory.get("step_memory_mib"), "run": run.name,
         **{name: results.get(name) for name in ("iou", "precision", "recall", "f1", "object_f1")},
         "counts": results["per_section_counts"]}
@@ -288,6 +299,7 @@ def _row(run, workdir, scoring):
 def _merged(path, rows, columns):
     """The text of a CSV file with these rows in place of those of the same runs, scored in the same way; experiments share it."""
     before = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
+    before = [{"views": "1", **row} for row in before]  # files from before there were others
     key = [column for column in ("run", "batch_statistics", "threshold_rule", "views") if column in columns]
     mine = {tuple(str(row[column]) for column in key) for row in rows}
     return csv_text([*(row for row in before if tuple(row.get(column) for column in key) not in mine), *rows], columns)

@@ -10,7 +10,7 @@ from pathlib import Path
 from yseg import criteria
 from yseg.config import InputError
 from yseg.data.prepare import resolve
-from yseg.experiment import train
+from yseg.population import train_population
 from yseg.ranking import CRITERIA, JUDGED, VALIDATION, check_judged, judge
 from yseg.report import csv_text
 from yseg.runs import check_workdir
@@ -49,16 +49,17 @@ def sweep(config, weights, out, tell=print, quiet=False):
     out = Path(out)
     check_judged(config)
     candidates = {weight: choose_labels(resolve(with_weight(config, weight))) for weight in weights}
+    folders = {weight: out / "runs" / f"{weight:g}" for weight in candidates}
     for weight, candidate in candidates.items():
-        check_workdir(candidate, out / "runs" / f"{weight:g}")
-    rows = []
-    for number, (weight, candidate) in enumerate(candidates.items(), 1):
-        workdir = out / "runs" / f"{weight:g}"
-        done = (workdir / JUDGED).exists()
-        tell(f"{number}/{len(candidates)} weight {weight:g}: {'done before' if done else 'training'}")
-        if not done:
-            train(candidate, workdir, quiet)
-        rows.append({"weight": weight, "run": str(workdir), **judge(workdir)})
+        check_workdir(candidate, folders[weight])
+    missing = [weight for weight in candidates if not (folders[weight] / JUDGED).exists()]
+    trained = train_population([candidates[weight] for weight in missing], [folders[weight] for weight in missing], quiet=quiet)
+    for number, weight in enumerate(candidates, 1):
+        tell(f"{number}/{len(candidates)} weight {weight:g}: {'training' if weight in missing else 'done before'}")
+        if weight in missing:
+            next(trained)
+            judge(folders[weight])
+    rows = [{"weight": weight, "run": str(folder), **judge(folder)} for weight, folder in folders.items()]
     ranks = criteria.rank_average(*([row[name] for row in rows] for name in (VALIDATION, CRITERION)))
     for row, rank in zip(rows, ranks, strict=True):
         row["rank"] = float(rank)

@@ -15,7 +15,7 @@ from yseg.data.patches import Region, make_reader
 from yseg.data.split import Box
 from yseg.data.volume import open_volume
 from yseg.models import build_network
-from yseg.training.loop import fit
+from yseg.training.loop import Member, fit
 from yseg.training.recorder import Recorder
 from yseg.training.state import create_state
 from yseg.training.step import make_step
@@ -44,26 +44,33 @@ def build_fit(config, reader, volumes):
       reader: "resident" or "streaming".
       volumes: dict from a domain to (path of the image, path of the labels).
     """
-    regions = {}
-    for name, paths in volumes.items():
-        image, labels = (open_volume(path, "--image") for path in paths)
-        grid = Grid(tuple(image.shape), 10.0, 10.0)
-        regions[name] = Region(image, labels if name == "source" else None, grid, Box((0, 0, 0), tuple(image.shape)),
-                               label_rule(">0", "", "-"), (MEAN, DEVIATION))
     config.sampling.reader = reader
-    patches = make_reader(regions["source"], regions.get("target"), config)
+    kept = _reader(config, volumes) if reader == "resident" else None
     network = build_network(config.model, config.method, parallel.AXIS)
     step = parallel.map_step(make_step(config, network, parallel.AXIS))
     start = parallel.on_host(create_state(config, jax.random.key(0)))
     folder = tempfile.TemporaryDirectory()
 
     def run():
+        patches = kept or _reader(config, volumes)  # anew, so that nothing of the volumes is in memory
         with Recorder(folder.name, 0, True) as recorder:
-            state = fit(start, step, patches, jax.random.key(1), config, lambda state: state, lambda state, last: {},
-                        lambda state: None, recorder, _NoCheckpoints(), quiet=True)
+            member = Member(patches, jax.random.key(1), recorder, _NoCheckpoints(), lambda state: state,
+                            lambda state, last: {}, lambda state, recorder: None)
+            state = fit([start], step, [member], config, quiet=True)
         jax.block_until_ready(state)
 
     return run, {}
+
+
+def _reader(config, volumes):
+    """The reader of a config of volumes, see `build_fit`."""
+    regions = {}
+    for name, paths in volumes.items():
+        image, labels = (open_volume(path, "--image") for path in paths)
+        grid = Grid(tuple(image.shape), 10.0, 10.0)
+        regions[name] = Region(image, labels if name == "source" else None, grid, Box((0, 0, 0), tuple(image.shape)),
+                               label_rule(">0", "", "-"), (MEAN, DEVIATION))
+    return make_reader(regions["source"], regions.get("target"), config)
 
 
 def write_volumes(folder, domains):

@@ -1,5 +1,7 @@
 """Our side: the training step, and variants of it that say what its parts cost."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import numpy as np
 from tests.benchmarks.setting import raw_batch, z_scored
 from yseg import objectives, parallel
 from yseg.config import uses_target
+from yseg.losses import soft_jaccard
 from yseg.models import build_network
 from yseg.training.state import create_state
 from yseg.training.step import make_step
@@ -77,10 +80,6 @@ def check_values(config):
 
     Computed in float32, whatever the config's type.
     """
-    import dataclasses
-
-    from yseg.losses import soft_jaccard
-
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="float32"))
     network = build_network(config.model, "ft")
     state = create_state(config, jax.random.key(0))
@@ -93,7 +92,8 @@ def check_values(config):
         logits, _ = network.apply(variables | {"params": params}, images, True, None, mutable=["batch_stats"])
         return soft_jaccard(logits, labels), logits
 
-    (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
+    with jax.default_matmul_precision("highest"):  # a GPU otherwise rounds the factors
+        (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(variables["params"])
     first = gradient["encoder"]["level_0"]["Conv_0"]["kernel"]
     return parallel.on_host({"variables": variables, "images": images, "labels": labels, "logits": logits, "loss": loss,
                              "first_gradient": first})

@@ -108,6 +108,7 @@ def check(values):
     Args:
       values: of `tests.benchmarks.ours.check_values`.
     """
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     network = _network_of(values, torch.contiguous_format)
     logits = network(_images(values["images"], torch.contiguous_format))
     loss = soft_jaccard(logits, _labels(values["labels"]))
@@ -117,6 +118,8 @@ def check(values):
     np.testing.assert_allclose(loss.item(), values["loss"], rtol=0, atol=1e-4)
     gradient = network.encoder[0][0].weight.grad.cpu().numpy().transpose(2, 3, 1, 0)
     np.testing.assert_allclose(gradient, values["first_gradient"], rtol=0, atol=1e-2 * np.abs(values["first_gradient"]).max())
+    # From here on as fast as a GPU can.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
 
 
 def _network_of(values, memory_format):

@@ -46,21 +46,26 @@ def _displacement(random, shape, config):
     return bases[0] @ control @ bases[1].T
 
 
-class Patches(torch.utils.data.IterableDataset):
-    """Random augmented patches of a volume in memory, for ever: (image float32 [1, y, x], labels float32 [y, x])."""
+class Patches(torch.utils.data.Dataset):
+    """`count` random augmented patches of a volume in memory: (image float32 [1, y, x], labels float32 [y, x])."""
 
-    def __init__(self, image, labels, patch_size, config):
-        self._image, self._labels, self._patch_size, self._config = image, labels, patch_size, config
+    def __init__(self, image, labels, patch_size, config, count):
+        self._image, self._labels, self._patch_size, self._config, self._count = image, labels, patch_size, config, count
+        self._random = None
 
-    def __iter__(self):
-        worker = torch.utils.data.get_worker_info()
-        random = np.random.default_rng(worker.id if worker else 0)
-        while True:
-            section, *corner = (random.integers(size - side + 1) for size, side in
-                                zip(self._image.shape, (1, self._patch_size, self._patch_size), strict=True))
-            place = (section, *(slice(first, first + self._patch_size) for first in corner))
-            image, labels = augment(random, z_scored(self._image[place]), self._labels[place], self._config)
-            yield torch.from_numpy(image[None]), torch.from_numpy(labels.astype(np.float32))
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, index):
+        if self._random is None:  # one for each worker
+            worker = torch.utils.data.get_worker_info()
+            self._random = np.random.default_rng(worker.id if worker else 0)
+        random = self._random
+        section, *corner = (random.integers(size - side + 1) for size, side in
+                            zip(self._image.shape, (1, self._patch_size, self._patch_size), strict=True))
+        place = (section, *(slice(first, first + self._patch_size) for first in corner))
+        image, labels = augment(random, z_scored(self._image[place]), self._labels[place], self._config)
+        return torch.from_numpy(image[None]), torch.from_numpy(labels.astype(np.float32))
 
 
 def build_loop(values, volume, config, steps):
@@ -73,26 +78,26 @@ def build_loop(values, volume, config, steps):
       steps: of a call.
     """
     check(values)
-    patches = Patches(*volume, config.sampling.patch_size, config.augmentation)
+    patches = Patches(*volume, config.sampling.patch_size, config.augmentation, steps * config.sampling.batch_size)
 
     def build(candidate):
         setting, workers = candidate
         step, _ = trainer(values, setting)
+        # All patches of a call are cut and augmented in it: workers that ran ahead would work while the other side is timed.
         loader = torch.utils.data.DataLoader(patches, config.sampling.batch_size, num_workers=workers,
-                                             prefetch_factor=4 if workers else None, pin_memory=device().type == "cuda")
-        batches = iter(loader)
+                                             persistent_workers=workers > 0, pin_memory=device().type == "cuda")
 
         def run():
-            for _ in range(steps):
-                images, labels = next(batches)
+            for images, labels in loader:
                 step(images.to(device(), memory_format=setting[0], non_blocking=True), labels.to(device(), non_blocking=True))
             wait()
 
         return run
 
-    # The setting that is fastest for the step alone, then the workers for the loop.
-    step_setting = fastest(lambda setting: _steps_alone(values, setting, config), settings())[1]
-    run, (setting, workers) = fastest(build, [(step_setting, workers) for workers in (0, 1, 2)])
+    # The layout and the compiler that are fastest for the step alone; then the threads and workers for the loop.
+    layout, compiled, _ = fastest(lambda setting: _steps_alone(values, setting, config), settings())[1]
+    alike = [setting for setting in settings() if setting[:2] == (layout, compiled)]
+    run, (setting, workers) = fastest(build, [(setting, workers) for setting in alike for workers in (0, 1, 2)])
     return run, {"setting": f"{words(setting)}, {workers} workers"}
 
 

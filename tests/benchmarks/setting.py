@@ -1,6 +1,5 @@
 """What is timed: the sizes of network and batch, their experiments, and drawn patches for them."""
 
-import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +68,3 @@ def z_scored(image):
     """Float32 grey levels as the networks get them."""
     return ((image.astype(np.float32) - np.float32(MEAN)) / np.float32(DEVIATION)).astype(np.float32)
 
-
-def with_steps(config, steps):
-    """The config with another number of training steps."""
-    return dataclasses.replace(config, optimizer=dataclasses.replace(config.optimizer, steps=steps))

@@ -11,7 +11,7 @@ WARM_UP = 2  # calls that are not timed: they compile, and fill caches
 class Side:
     """One side: a process that builds something, warms it up, and times a call of it whenever it is asked to.
 
-    While it is not asked it waits at a pipe and takes no processor time, so that sides do not disturb each other.
+    While it is not asked it waits at a pipe. What is built must do nothing then, so that sides do not disturb each other.
     """
 
     def __init__(self, build, *args):

@@ -193,7 +193,7 @@ def test_arrays_in_an_s3_bucket_are_read_without_credentials(bucket, monkeypatch
     write_n5(folder / "b.n5", values)
     np.testing.assert_array_equal(read("s3://em-data/a.zarr"), values)
     np.testing.assert_array_equal(read("s3://em-data/b.n5/"), values)
-    assert "not a Zarr, N5 or precomputed array" in refused("s3://em-data/c.zarr")
+    assert "not a Zarr, N5 or precomputed array, read without credentials" in refused("s3://em-data/c.zarr")
 
 
 def test_arrays_in_a_google_bucket_are_read_in_a_process_that_knows_the_address(bucket, tmp_path):

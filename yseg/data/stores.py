@@ -21,7 +21,10 @@ CHUNKED = (".zarr", ".n5", ".precomputed")
 HDF5 = (".h5", ".hdf5", ".hdf")
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _ANSWER_SECONDS = 60.0  # a store in the cloud that has not answered by then is not there
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+# Where the credentials for S3 may be; where none of these is, access is anonymous.
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
+                "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
+_CREDENTIAL_FILES = (".aws/credentials", ".aws/config")
 
 
 def times(shape):
@@ -55,8 +58,8 @@ def open_chunked(spec, name):
     """The TensorStore [z, y, x] of a Zarr, N5 or precomputed array; of the latter, its largest scale.
 
     Args:
-      spec: a path, s3://BUCKET/PATH or gs://BUCKET/PATH. Amazon's usual environment variables and files give the credentials,
-        without which access is anonymous; AWS_ENDPOINT_URL names another service than Amazon's.
+      spec: a path, s3://BUCKET/PATH or gs://BUCKET/PATH. Credentials for the former come from where `_CREDENTIALS` say;
+        AWS_ENDPOINT_URL names another service than Amazon's.
       name: what messages call it.
 
     Raises:
@@ -76,7 +79,8 @@ def open_chunked(spec, name):
     except (ValueError, PermissionError) as error:
         if os.path.isfile(os.path.join(spec, ".zgroup")) or '"group"' in str(error):
             raise InputError(f"{name}: a Zarr group; name the array in it, for example {spec.rstrip('/')}/0") from error
-        raise InputError(f"{name}: not a Zarr, N5 or precomputed array ({first_line(error)})") from error
+        anonymous = ", read without credentials" if context.get("aws_credentials") == {"type": "anonymous"} else ""
+        raise InputError(f"{name}: not a Zarr, N5 or precomputed array{anonymous} ({first_line(error)})") from error
     driver = store.spec().to_json()["driver"]
     if driver == "neuroglancer_precomputed":
         if store.shape[3] != 1:
@@ -95,7 +99,8 @@ def _in_the_cloud(spec):
         return {"driver": "gcs", **place}, {}
     if os.environ.get("AWS_ENDPOINT_URL"):
         place |= {"endpoint": os.environ["AWS_ENDPOINT_URL"], "aws_region": os.environ.get("AWS_REGION", "us-east-1")}
-    given = any(os.environ.get(variable) for variable in _CREDENTIALS) or (Path.home() / ".aws" / "credentials").exists()
+    given = any(os.environ.get(variable) for variable in _CREDENTIALS) or any(
+        (Path.home() / file).exists() for file in _CREDENTIAL_FILES)
     return {"driver": "s3", **place}, {"aws_credentials": {"type": "default" if given else "anonymous"}}
 
 

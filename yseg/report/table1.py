@@ -22,7 +22,7 @@ def table1(rows, target=None):
     There are columns for each way of scoring, so that a column compares like with like: "source" statistics are those of the
     training; "target" ones are estimated on target images, and for `source only` are adaptive batch normalisation (AdaBN) alone;
     a matched threshold (`yseg.calibration`) and 8 views (test-time augmentation) come with target statistics. What was trained on
-    labels of the target stands under its own statistics, "source", and in 8 views with the same. Step memory is that of
+    labels of the target alone stands under its own statistics, "source", and in 8 views with the same. Step memory is that of
     `yseg.memory.step_memory_mib`.
 
     In the second table the interval is the 95 % bootstrap interval over sections and seeds; the gain is that over `source only`

@@ -43,6 +43,17 @@ class Checkpoints:
         """The step of the last complete checkpoint, which may still be being written; None = there is none."""
         return self._manager.latest_step()
 
+    @property
+    def steps(self):
+        """The steps of all complete checkpoints, a set."""
+        return set(self._manager.all_steps())
+
+    def discard_after(self, step):
+        """Remove the checkpoints of later steps; of all steps for None."""
+        for later in sorted(self.steps, reverse=True):
+            if step is None or later > step:
+                self._manager.delete(later)
+
     def save(self, state):
         """Start to write a `yseg.training.state.TrainState`; it is copied at once and may be given to the next step.
 
@@ -55,20 +66,22 @@ class Checkpoints:
         """Wait until all is written; raise what went wrong."""
         self._manager.wait_until_finished()
 
-    def restore(self, like):
-        """The last checkpoint.
+    def restore(self, like, step=None):
+        """The last checkpoint, or that of a step.
 
         Args:
           like: a TrainState with the structure, shapes and types that it had when it was saved; its leaves may be
             `jax.ShapeDtypeStruct`.
+          step: one of `steps`; None = the last.
 
         Returns:
           TrainState in NumPy arrays; None if there is no checkpoint.
         """
-        if self.last_step is None:
+        step = self.last_step if step is None else step
+        if step is None:
             return None
         template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-        return self._manager.restore(self.last_step, args=ocp.args.StandardRestore(template))
+        return self._manager.restore(step, args=ocp.args.StandardRestore(template))
 
 
 @contextlib.contextmanager

@@ -2,8 +2,11 @@
 
 import math
 import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from yseg import parallel
@@ -15,37 +18,52 @@ class TrainingDiverged(RuntimeError):  # noqa: N818
     """The loss or the gradient became infinite or not a number."""
 
 
-def fit(state, step, reader, key, config, estimate, validate, draw, recorder, checkpoints, quiet=False):
-    """Train from `state` to the last step of the config.
+class Member(NamedTuple):
+    """One of the trainings that a loop moves.
+
+    reader: `batch(step)` are the raw patches of a step; key: what the step takes as its key; recorder:
+    `yseg.training.recorder.Recorder`; checkpoints: `yseg.training.checkpoint.Checkpoints`; estimate: `estimate(state) -> state`
+    with the target's statistics renewed, called before a validation or a checkpoint; validate: `validate(state, last)` -> dict of
+    numbers for the line of metrics, `last` after the last step; draw: `draw(state, recorder)`, called when a validation has been
+    recorded.
+    """
+
+    reader: Any
+    key: Any
+    recorder: Any
+    checkpoints: Any
+    estimate: Callable
+    validate: Callable
+    draw: Callable
+
+
+def fit(states, step, members, config, quiet=False, together=False):
+    """Train from `states`, all at the same step, to the last step of the config: one training, or several at once.
 
     Metrics stay on the devices until a line of them is due: every `log_every` steps, and before every validation and every
     checkpoint. A line depends on what happened since the line before, so that all of it is the same when a run is interrupted
     and continued from a checkpoint.
 
     Args:
-      state: TrainState in NumPy arrays.
+      states: TrainState of each member, in NumPy arrays.
       step: of `yseg.parallel.map_step`.
-      reader: `batch(step)` are the raw patches of a step.
-      key: random key of the run.
-      config: `yseg.config.Experiment`.
-      estimate: `estimate(state) -> state` with the target's statistics renewed, called before a validation or a checkpoint.
-      validate: `validate(state, last)` -> dict of numbers for the line of metrics; `last` after the last step.
-      draw: `draw(state)`, called when a validation has been recorded.
-      recorder: `yseg.training.recorder.Recorder`.
-      checkpoints: `yseg.training.checkpoint.Checkpoints`.
+      members: list of `Member`.
+      config: `yseg.config.Experiment`, what it says of steps and records; the same for all.
       quiet: show no progress.
+      together: whether the step's state, patches and key have an axis of members in front; else there is one member.
 
     Returns:
-      TrainState on the devices.
+      List of the members' TrainStates on the devices.
 
     Raises:
-      TrainingDiverged: nothing of it is in a checkpoint.
+      TrainingDiverged: one of the members did, which ends all; nothing of that is in a checkpoint.
     """
-    first, steps = int(state.step), config.optimizer.steps
-    images, state, pending = images_per_step(config), parallel.replicate(state), []
+    first, steps = int(states[0].step), config.optimizer.steps
+    images, pending = images_per_step(config), []
+    state, key = parallel.replicate(_together(states, together)), _together([member.key for member in members], together)
     with progress(steps, "Training", start=first, quiet=quiet) as bar:
         for done in range(first + 1, steps + 1):
-            state, metrics = step(state, reader.batch(done - 1), key)
+            state, metrics = step(state, _batch(members, done - 1, together), key)
             pending.append(metrics)
             if done == first + 1:
                 jax.block_until_ready(metrics)
@@ -55,22 +73,46 @@ def fit(state, step, reader, key, config, estimate, validate, draw, recorder, ch
                 continue
             rows, pending = jax.device_get(pending), []
             seconds = time.perf_counter() - began
-            _check_finite(rows, done, checkpoints)
-            numbers = _summary(rows)
-            numbers["images_per_second"] = images * (done - timed_from) / seconds if done > timed_from else None
-            bar.update(done, loss=numbers["loss"], images_per_second=numbers["images_per_second"])
+            lines = []
+            for number, member in enumerate(members):
+                own = [_own(row, number, together) for row in rows]
+                _check_finite(own, done, member.checkpoints)
+                lines.append(_summary(own))
+                lines[-1]["images_per_second"] = images * (done - timed_from) / seconds if done > timed_from else None
+            bar.update(done, loss=float(np.mean([line["loss"] for line in lines])),
+                       images_per_second=lines[0]["images_per_second"])
             if validates or saves:
-                state = estimate(state)
-            if validates:
-                numbers |= validate(state, done == steps)
-            recorder.write({"step": done, **numbers})
-            if saves:
-                checkpoints.save(state)
-            if validates:
-                draw(state)
+                states = [member.estimate(_own(state, number, together)) for number, member in enumerate(members)]
+                state = parallel.replicate(_together(states, together)) if together else states[0]
+            for number, (member, line) in enumerate(zip(members, lines, strict=True)):
+                if validates:
+                    line |= member.validate(states[number], done == steps)
+                member.recorder.write({"step": done, **line})
+                if saves:
+                    member.checkpoints.save(states[number])
+                if validates:
+                    member.draw(states[number], member.recorder)
+            states = None  # of several members they are copies
             timed_from, began = done, time.perf_counter()
-    checkpoints.wait()
-    return state
+    for member in members:
+        member.checkpoints.wait()
+    return [_own(state, number, together) for number in range(len(members))]
+
+
+def _together(trees, together):
+    """The members' trees as one, with an axis of members in front; else the tree of the only one."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) if together else trees[0]
+
+
+def _own(tree, number, together):
+    """A member's part of a tree of `_together`."""
+    return jax.tree.map(lambda leaf: leaf[number], tree) if together else tree
+
+
+def _batch(members, step, together):
+    """The raw patches of a step, [device, ...], or [device, member, ...]."""
+    batches = [member.reader.batch(step) for member in members]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *batches) if together else batches[0]
 
 
 def _due(done, config):
@@ -92,6 +134,6 @@ def _check_finite(rows, done, checkpoints):
         wrong = sorted((name for name, value in row.items() if not math.isfinite(value)), key=lambda name: name != "loss")
         if wrong:
             last = checkpoints.last_step
-            good = f"the last good checkpoint is step {last} in {checkpoints.folder}" if last else "there is no checkpoint"
+            good = f"the last good checkpoint is {f'step {last}' if last else 'none'} in {checkpoints.folder}"
             raise TrainingDiverged(f"{wrong[0].replace('_', ' ')} became {row[wrong[0]]} at step {number}; {good}; try a smaller"
                                    " --config.optimizer.learning_rate")
