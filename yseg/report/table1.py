@@ -11,9 +11,10 @@ JOINT_METHOD, JOINT_FRACTION = "ynet", 0.15  # the method and the share of the t
 NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net", "adaptsegnet": "AdaptSegNet",
          "fda": "FDA", "mean_teacher": "mean teacher", "ynet_teacher": "Y-Net + mean teacher",
          "joint": f"Y-Net + {100 * JOINT_FRACTION:g} % of the labels", "oracle": "oracle"}
-# How a run may be scored: batch statistics, rule of the threshold, views of a tile.
+# How a run may be scored (batch statistics, rule of the threshold, views of a tile), and the column of that.
 SCORINGS = {("source", "fixed", 1): "source statistics", ("target", "fixed", 1): "target statistics",
-            ("target", MATCHED, 1): "matched threshold", ("target", "fixed", 8): "8 views"}
+            ("target", MATCHED, 1): "matched threshold", ("target", "fixed", 8): "8 views",
+            ("source", "fixed", 8): "8 views"}  # of what was trained on the target, whose statistics are its "source" ones
 
 
 def table1(rows, target=None):
@@ -39,11 +40,11 @@ def table1(rows, target=None):
         supervised = key[1] is not None or key[0] in ("joint", "oracle")
         name = NAMES[key[0]] + ("" if key[1] is None else f", fine-tuned on {100 * key[1]:g} %")
         line, detail = {"method": name}, {"method": name}
-        for scoring, words in SCORINGS.items():
-            chosen = _of(mine, scoring)
+        for words in dict.fromkeys(SCORINGS.values()):
+            chosen = _of(mine, words)
             line[f"IoU, {words}"] = _spread([row["iou"] for row in chosen])
             detail[f"95 %, {words}"] = _interval(bootstrap_iou([row["counts"] for row in chosen])) if chosen else None
-            base = _of([row for row in rows if row["method"] == "ft" and row["fraction"] is None], scoring)
+            base = _of([row for row in rows if row["method"] == "ft" and row["fraction"] is None], words)
             detail[f"gain, {words}"] = None
             if chosen and key[0] != "ft" and not supervised and len(base) == len(chosen):
                 difference = paired_difference([row["counts"] for row in chosen], [row["counts"] for row in base])
@@ -71,11 +72,9 @@ def _published(target, key):
     return f"{PAPER[target][method]:.2f}" if method in PAPER[target] and fraction is None else None
 
 
-def _of(rows, scoring):
-    statistics, rule, views = scoring
-    chosen = [row for row in rows if (row["threshold_rule"], row["views"]) == (rule, views)]
-    if views == 1 or any(row["batch_statistics"] == statistics for row in chosen):
-        chosen = [row for row in chosen if row["batch_statistics"] == statistics]
+def _of(rows, column):
+    """The rows of a column, by seed."""
+    chosen = (row for row in rows if SCORINGS[row["batch_statistics"], row["threshold_rule"], row["views"]] == column)
     return sorted(chosen, key=lambda row: row["seed"])
 
 
