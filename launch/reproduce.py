@@ -23,6 +23,8 @@ def define(values):
     program.define_required("out", "the folder of the experiment; it is created", values)
     flags.DEFINE_list("methods", [], "methods of table1, criteria and figure3; default: all, and for figure3 those of the"
                       " paper", flag_values=values)
+    flags.DEFINE_boolean("labelled_rows", True, "table1: also the rows that train with target labels, the oracle among them",
+                         flag_values=values)
     flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of the runs", flag_values=values)
     flags.DEFINE_list("fractions", ["0.05", "0.15", "0.3", "0.6", "1"], "figure3: shares of the target labels",
                       flag_values=values)
@@ -36,7 +38,7 @@ def main(values):
 
     seeds, fractions = program.numbers("seeds", values.seeds, int), program.numbers("fractions", values.fractions, float)
     configs = {method: resolve(reproduce.with_budget(config, values.budget)) for method, config in values.config.items()}
-    runs = reproduce.plan(values.experiment, configs, seeds, fractions, values.methods)
+    runs = reproduce.plan(values.experiment, configs, seeds, fractions, values.methods, values.labelled_rows)
     print(reproduce.cost(runs, values.out), flush=True)
     tuning_steps = 2 if values.budget == "smoke" else values.tuning_steps
     rows = reproduce.execute(runs, values.out, tuning_steps, tell=lambda line: print(line, flush=True))

@@ -111,6 +111,8 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
         plan("table1", configs, [0], methods=["ft", "unet"])
     few_methods = plan("table1", configs, [0], methods=["ft", "mean_teacher"])
     assert [run.method for run in few_methods] == ["ft", "mean_teacher", "oracle"]
+    unlabelled = plan("table1", configs, [0], methods=["ft", "ynet"], labelled_rows=False)
+    assert [(run.method, run.fraction) for run in unlabelled] == [("ft", None), ("ynet", None)]
     with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure1, figure3, figure4, criteria"):
         plan("table2", configs, [0])
 

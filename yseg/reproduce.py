@@ -107,7 +107,7 @@ def with_budget(config, budget):
     return config
 
 
-def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
+def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None, labelled_rows=True):
     """The runs of an experiment, in the order in which they are trained: seed by seed, so that early results compare all methods.
 
     Args:
@@ -115,8 +115,9 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
       configs: dict from each of METHODS to its resolved `yseg.config.Experiment`, at the budget.
       seeds: of the runs; figures 1 and 4 show the first one alone.
       fractions: of target labels, for figure3.
-      methods: of METHODS, for table1, criteria and figure3; None = all, and for figure3 those of the paper. Rows that use target
-        labels come with JOINT_METHOD, in table1.
+      methods: of METHODS, for table1, criteria and figure3; None = all, and for figure3 those of the paper.
+      labelled_rows: whether table1 has the rows that train with target labels: the oracle, and, if it is among the methods,
+        JOINT_METHOD with a share of them.
 
     Raises:
       InputError: no such experiment; a target without labels or test box; fractions that make no sense.
@@ -144,7 +145,7 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None):
         for method in methods:
             config = dataclasses.replace(configs[method], seed=seed)
             runs.append(Run(f"{method}_seed{seed}", method, seed, config=config))
-        if experiment == "table1":
+        if experiment == "table1" and labelled_rows:
             if JOINT_METHOD in methods:
                 runs += [_tuned(JOINT_METHOD, seed, JOINT_FRACTION)._replace(scorings=SUPERVISED),
                          _joint(configs[JOINT_METHOD], seed)]
