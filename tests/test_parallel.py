@@ -20,7 +20,7 @@ import pytest
 import tensorstore as ts
 
 from yseg import parallel
-from yseg.config import PAPER_METHODS, Augmentation, Experiment, InputError
+from yseg.config import PAPER_METHODS, Experiment, InputError, no_augmentation
 from yseg.data.grid import Grid, label_rule
 from yseg.data.patches import Region, make_reader
 from yseg.models import build_network
@@ -38,8 +38,7 @@ def experiment(method):
     """
     config = Experiment(method=method)
     if method != "dann":
-        config.augmentation = Augmentation(rotate=False, flip=False, elastic_probability=0.0, brightness=0.0, contrast=0.0,
-                                           gamma=0.0, blur_probability=0.0, sharpen_probability=0.0, noise_probability=0.0)
+        config.augmentation = no_augmentation()
     config.sampling.patch_size, config.sampling.batch_size = 16, 4
     config.model.levels, config.model.features, config.model.dropout = 1, 4, 0.3
     config.adaptation.pixels = 8

@@ -8,7 +8,7 @@ import pytest
 from tiny import experiment
 
 import yseg
-from yseg.config import Adaptation, Optimizer, Record
+from yseg.config import Adaptation, Optimizer, Record, no_augmentation
 from yseg.population import differing, train_population
 from yseg.runs import load_state
 from yseg.training.checkpoint import Checkpoints
@@ -17,7 +17,8 @@ from yseg.training.recorder import read_metrics
 
 def members():
     """Runs that differ in seed, learning rate and weight, by SGD, which hides no wrong factor."""
-    base = experiment(method="coral", record=Record(log_every=1, validate_every=3, checkpoint_every=3, images=0),
+    base = experiment(method="coral", augmentation=no_augmentation(),
+                      record=Record(log_every=1, validate_every=3, checkpoint_every=3, images=0),
                       optimizer=Optimizer(name="sgd", momentum=0.9, steps=5, warmup_steps=1, learning_rate=0.05))
     return [dataclasses.replace(base, seed=seed, adaptation=Adaptation(weight=weight),
                                 optimizer=dataclasses.replace(base.optimizer, learning_rate=rate))

@@ -13,7 +13,18 @@ import pytest
 from launch import program
 from launch import reproduce as launcher
 from yseg import reproduce
-from yseg.config import METHODS, Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
+from yseg.config import (
+    METHODS,
+    Domain,
+    Experiment,
+    Inference,
+    InputError,
+    Model,
+    Optimizer,
+    Record,
+    Sampling,
+    no_augmentation,
+)
 from yseg.data.prepare import resolve
 from yseg.reproduce import execute, figure3, figure4, plan, summarise, with_budget
 
@@ -28,7 +39,7 @@ def tiny(method):
     return resolve(Experiment(
         name=f"tiny, {method}", method=method, source=domain("source", validation_fraction=0.3),
         target=domain("target", test_fraction=0.3), sampling=Sampling(patch_size=16, batch_size=2),
-        model=Model(levels=1, features=4), optimizer=Optimizer(steps=4, warmup_steps=1),
+        augmentation=no_augmentation(), model=Model(levels=1, features=4), optimizer=Optimizer(steps=4, warmup_steps=1),
         inference=Inference(tile_size=64, overlap=4), record=Record(validate_every=0, images=0)))
 
 

@@ -24,6 +24,7 @@ from yseg.config import (
     Record,
     Sampling,
     default_adaptation,
+    no_augmentation,
     strong_augmentation,
 )
 
@@ -33,7 +34,7 @@ _VERBS = {name: "experiment" for name in ("evaluate", "finetune", "segment", "tr
 _MODULES = ("losses", "models")
 
 __all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "Inference", "InputError", "Loss", "Model",
-           "Optimizer", "Record", "Sampling", "default_adaptation", "strong_augmentation", *_MODULES, *_VERBS]
+           "Optimizer", "Record", "Sampling", "default_adaptation", "no_augmentation", "strong_augmentation", *_MODULES, *_VERBS]
 
 
 def __getattr__(name):

@@ -88,6 +88,12 @@ def strong_augmentation():
                         noise=0.6)
 
 
+def no_augmentation():
+    """The Augmentation that leaves every patch as it is."""
+    return Augmentation(rotate=False, flip=False, elastic_probability=0.0, brightness=0.0, contrast=0.0, gamma=0.0,
+                        blur_probability=0.0, sharpen_probability=0.0, noise_probability=0.0)
+
+
 @dataclasses.dataclass
 class Model:
     """The U-Net: encoder levels, a bottleneck, a decoder with skips."""

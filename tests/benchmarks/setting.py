@@ -4,11 +4,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yseg.config import Augmentation, Experiment, Loss, Model, Optimizer, Sampling, default_adaptation, strong_augmentation
+from yseg.config import (
+    Experiment,
+    Loss,
+    Model,
+    Optimizer,
+    Sampling,
+    default_adaptation,
+    no_augmentation,
+    strong_augmentation,
+)
 
 MEAN, DEVIATION = 128.0, 40.0  # of the drawn grey levels
-NO_AUGMENTATION = Augmentation(rotate=False, flip=False, elastic_probability=0.0, brightness=0.0, contrast=0.0, gamma=0.0,
-                               blur_probability=0.0, sharpen_probability=0.0, noise_probability=0.0)
 
 
 class Size(NamedTuple):
@@ -34,7 +41,7 @@ def experiment(size, method="ft", batch=None, augmented=False, steps=1000):
     return Experiment(
         name="benchmark", method=method,
         sampling=Sampling(working_pixel_size_nm=10.0, patch_size=size.patch, batch_size=batch or size.batch),
-        augmentation=strong_augmentation() if augmented else NO_AUGMENTATION,
+        augmentation=strong_augmentation() if augmented else no_augmentation(),
         model=Model(levels=size.levels, features=size.features, compute_dtype=size.dtype),
         loss=Loss(name="soft_jaccard"), optimizer=Optimizer(steps=steps, warmup_steps=0, schedule="constant"),
         adaptation=default_adaptation(method))

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from yseg.config import Augmentation, InputError
+from yseg.config import Augmentation, InputError, no_augmentation
 from yseg.data.augment import augment, augment_batch
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
 ON = Augmentation(elastic_probability=1.0, blur_probability=1.0, sharpen_probability=1.0, noise_probability=1.0)
-OFF = Augmentation(rotate=False, flip=False, elastic_probability=0.0, brightness=0.0, contrast=0.0, gamma=0.0,
-                   blur_probability=0.0, sharpen_probability=0.0, noise_probability=0.0)
+OFF = no_augmentation()
 
 COMPILE_FAST = {"xla_backend_optimization_level": 0}  # every program here runs once or twice
 

@@ -1,6 +1,5 @@
 """The training step: pure, in strict modes, and able to learn."""
 
-import dataclasses
 import functools
 import itertools
 
@@ -10,15 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from yseg.config import METHODS, PAPER_METHODS, Augmentation, Experiment
+from yseg.config import METHODS, PAPER_METHODS, Experiment, no_augmentation
 from yseg.data.phantom import phantom
 from yseg.models import build_network
 from yseg.training.state import create_state, inference_variables
 from yseg.training.step import make_batch, make_step, moving_average, z_score
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling takes most of the time
-NO_AUGMENTATION = Augmentation(**{field.name: type(field.default)(0) for field in dataclasses.fields(Augmentation)
-                                  if field.name != "elastic_spacing"})
 
 
 def experiment(method="ft", **model):
@@ -144,7 +141,7 @@ class TestBatch:
 
     def test_without_augmentation_it_is_the_z_scored_patch(self):
         raw = raw_of(experiment("ynet"))
-        batch = self.make(raw, augmentation=NO_AUGMENTATION)
+        batch = self.make(raw, augmentation=no_augmentation())
         np.testing.assert_allclose(batch.source, (raw["source"].astype(np.float64) - 120) / 60, atol=1e-6)
         np.testing.assert_allclose(batch.target, (raw["target"].astype(np.float64) - 90) / 30, atol=1e-6)
         np.testing.assert_array_equal(batch.labels, raw["labels"])
@@ -181,7 +178,7 @@ def test_z_score_of_any_type(dtype):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", PAPER_METHODS)
 def test_overfits_eight_patches(method):
-    config = Experiment(method=method, augmentation=NO_AUGMENTATION)
+    config = Experiment(method=method, augmentation=no_augmentation())
     config.model.levels, config.model.features = 2, 8
     config.adaptation.weight, config.adaptation.pixels = 0.1, 16
     config.optimizer.steps, config.optimizer.learning_rate, config.optimizer.warmup_steps = 120, 1e-2, 5
