@@ -2,8 +2,9 @@
 
     python -m launch.sweep --config=configs/epfl_to_vnc.py:dann --out=runs/sweep --weights=0.1,1,10 --config.optimizer.steps=500
 
-Trains a run for each weight and ranks them by the IoU on the source's validation part and by how confident and balanced their
-predictions on the target are. What is done is skipped. It prints the table, which is also in sweep.csv, and the chosen weight.
+Trains a run for each weight. Of those whose IoU on the source's validation part is at most 0.05 below the best one's it chooses
+the one whose predictions on the target are most confident while having the source's share of foreground. What is done is skipped.
+It prints the table, which is also in sweep.csv, and the chosen weight.
 """
 
 from absl import flags

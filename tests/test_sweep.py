@@ -8,8 +8,8 @@ from tiny import domain, experiment
 
 from yseg.config import InputError
 from yseg.data.volume import create_volume
-from yseg.ranking import judge
-from yseg.sweep import COLUMNS, sweep, with_weight
+from yseg.ranking import VALIDATION, judge
+from yseg.sweep import COLUMNS, CRITERION, in_order, sweep, with_weight
 
 SHAPE = (3, 64, 96)
 
@@ -29,12 +29,20 @@ def test_the_weight_is_that_of_what_the_method_adds():
         with_weight(tiny(method="ft"), 7.0)
 
 
+def test_the_criterion_decides_between_those_that_do_well_on_the_source():
+    rows = [{"weight": weight, VALIDATION: validation, CRITERION: criterion} for weight, validation, criterion in
+            ((1.0, 0.70, -0.03), (10.0, 0.66, -0.02), (100.0, 0.64, -0.01), (1000.0, 0.30, 0.0))]
+    ordered = in_order(rows)
+    assert [row["weight"] for row in ordered] == [10.0, 1.0, 1000.0, 100.0]
+    assert [row["good_on_source"] for row in ordered] == [True, True, False, False]
+
+
 @pytest.mark.slow
 def test_a_sweep_ranks_every_weight_the_same_whatever_the_target_labels_are(tmp_path):
     told = []
     rows = sweep(tiny(), [1.0, 1000.0], tmp_path / "first", told.append, quiet=True)
     assert sorted(row["weight"] for row in rows) == [1.0, 1000.0]
-    assert rows[0]["rank"] >= rows[1]["rank"]
+    assert rows[0]["balanced_information"] >= rows[1]["balanced_information"] or not rows[1]["good_on_source"]
     assert (tmp_path / "first" / "sweep.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     again = sweep(tiny(), [1.0, 1000.0], tmp_path / "first", told.append, quiet=True)
     assert again == rows

@@ -1,13 +1,13 @@
 """Choosing the weight of a method's added term without labels of the target.
 
 Each candidate is trained and judged by what needs no target labels (`yseg.ranking`): the IoU on the source's validation box, and
-criteria of its predictions on the target's training box. The one with the best mean rank of that IoU and CRITERION is chosen.
+criteria of its predictions on the target's training box. Of those that do well on the source the one with the highest CRITERION
+is chosen.
 """
 
 import dataclasses
 from pathlib import Path
 
-from yseg import criteria
 from yseg.config import InputError
 from yseg.data.prepare import resolve
 from yseg.population import train_population
@@ -17,8 +17,9 @@ from yseg.runs import check_workdir
 from yseg.semi_supervised import choose_labels
 from yseg.training.recorder import write_whole
 
-CRITERION = "balanced_information"  # that is combined with the source's validation IoU
-COLUMNS = ("weight", VALIDATION, *CRITERIA, "rank", "run")
+CRITERION = "balanced_information"  # ranked the methods of EPFL to VNC best: `python -m launch.reproduce --experiment=criteria`
+TOLERANCE = 0.05  # of the source's validation IoU: a network that fails there may be confident and wrong
+COLUMNS = ("weight", VALIDATION, *CRITERIA, "good_on_source", "run")
 
 
 def with_weight(config, weight):
@@ -60,10 +61,17 @@ def sweep(config, weights, out, tell=print, quiet=False):
             next(trained)
             judge(folders[weight])
     rows = [{"weight": weight, "run": str(folder), **judge(folder)} for weight, folder in folders.items()]
-    ranks = criteria.rank_average(*([row[name] for row in rows] for name in (VALIDATION, CRITERION)))
-    for row, rank in zip(rows, ranks, strict=True):
-        row["rank"] = float(rank)
-    rows.sort(key=lambda row: -row["rank"])
+    rows = in_order(rows)
     write_whole(out / "sweep.csv", csv_text(rows, COLUMNS))
     return rows
+
+
+def in_order(rows):
+    """The rows of candidates, dicts with VALIDATION and CRITERION, the best first, and with "good_on_source" besides.
+
+    That is whether the source's validation IoU is at most TOLERANCE below the highest. Those come first; then CRITERION decides.
+    """
+    least = max(row[VALIDATION] for row in rows) - TOLERANCE
+    rows = [{**row, "good_on_source": row[VALIDATION] >= least} for row in rows]
+    return sorted(rows, key=lambda row: (row["good_on_source"], row[CRITERION]), reverse=True)
 
