@@ -13,7 +13,7 @@ from absl import flags
 
 import yseg
 from launch import program
-from yseg.config import InputError
+from yseg.config import TUNING_RATE, TUNING_STEPS, InputError
 
 _SHARE = "a share of the labels of the target's training part, from 0 to 1"
 
@@ -27,8 +27,8 @@ def define(values):
     flags.DEFINE_integer("folds", None, "cross-validate: how many folds the sections are dealt to", lower_bound=2,
                          flag_values=values)
     flags.register_multi_flags_validator(["fraction", "folds"], _check_share, flag_values=values)
-    flags.DEFINE_integer("steps", 200, "training steps", lower_bound=1, flag_values=values)
-    flags.DEFINE_float("learning_rate", 1e-4, "peak learning rate", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("steps", TUNING_STEPS, "training steps", lower_bound=1, flag_values=values)
+    flags.DEFINE_float("learning_rate", TUNING_RATE, "peak learning rate", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("seed", None, "chooses labels, patches and augmentation; default: the run's", lower_bound=0,
                          flag_values=values)
 

@@ -10,6 +10,7 @@ It leaves results.csv, costs.csv, and table1.md, figure1.png, figure3.png, figur
 from absl import flags
 
 from launch import program
+from yseg.config import TUNING_STEPS
 
 
 def define(values):
@@ -28,7 +29,7 @@ def define(values):
     flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of the runs", flag_values=values)
     flags.DEFINE_list("fractions", ["0.05", "0.15", "0.3", "0.6", "1"], "figure3: shares of the target labels",
                       flag_values=values)
-    flags.DEFINE_integer("tuning_steps", 200, "figure3: training steps of a fine-tuning", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("tuning_steps", TUNING_STEPS, "training steps of a fine-tuning", lower_bound=1, flag_values=values)
 
 
 def main(values):

@@ -100,7 +100,7 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     assert [row["fraction"] for row in tuned] == [None] * 4 + [0.5]
     assert figure3(tuned, tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
     assert figure4(few("figure3"), tmp_path / "killed").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(InputError, match=r"--tuning_steps=3: .* was fine-tuned for 2 steps"):
+    with pytest.raises(InputError, match=r"--config\.optimizer\.steps=2, which differs from --config\.optimizer\.steps=3"):
         execute(few("figure3"), tmp_path / "killed", 3, told.append, quiet=True)
 
 

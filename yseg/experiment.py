@@ -15,7 +15,7 @@ import numpy as np
 
 from yseg import semi_supervised
 from yseg.calibration import chosen_threshold
-from yseg.config import MATCHED, FineTuning, InputError
+from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, FineTuning, InputError
 from yseg.data.catalog import DATASETS
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import given_domain, open_domain
@@ -88,7 +88,7 @@ def supervised(config, fraction, start="", sections=None):
                                model=dataclasses.replace(config.model, batch_statistics="source"))
 
 
-def finetuning(start, fraction, steps=200, learning_rate=1e-4, seed=None, sections=None):
+def finetuning(start, fraction, steps=TUNING_STEPS, learning_rate=TUNING_RATE, seed=None, sections=None):
     """The config of `finetune`; labels of some sections alone may be used, see `supervised`."""
     config = read_config(start, "--from")
     config = supervised(dataclasses.replace(config, seed=config.seed if seed is None else seed), fraction, start, sections)
@@ -99,7 +99,7 @@ def finetuning(start, fraction, steps=200, learning_rate=1e-4, seed=None, sectio
         record=dataclasses.replace(config.record, validate_every=0))
 
 
-def finetune(start, workdir, fraction, steps=200, learning_rate=1e-4, seed=None, quiet=False, sections=None):
+def finetune(start, workdir, fraction, steps=TUNING_STEPS, learning_rate=TUNING_RATE, seed=None, quiet=False, sections=None):
     """Train the segmentation network of a run further, on a share of the target's training labels.
 
     Args:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yseg.config import InputError
+from yseg.config import TUNING_RATE, TUNING_STEPS, InputError
 from yseg.data.prepare import open_domain
 from yseg.experiment import finetune, finetuning
 from yseg.inference import score
@@ -36,7 +36,8 @@ def deal(start, stop, folds, seed):
     return [sorted(order[first::folds].tolist()) for first in range(folds)]
 
 
-def cross_validate(start, workdir, folds, fraction=1.0, steps=200, learning_rate=1e-4, seed=None, tell=print, quiet=False):
+def cross_validate(start, workdir, folds, fraction=1.0, steps=TUNING_STEPS, learning_rate=TUNING_RATE, seed=None, tell=print,
+                   quiet=False):
     """Fine-tune a run on all folds but one, score it on that one, for each of them; what is done is skipped.
 
     Args:

@@ -21,7 +21,7 @@ import numpy as np
 from yseg.config import MATCHED, METHODS, PAPER_METHODS, Experiment, Inference, InputError, Record, to_json
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import open_domain, resolve
-from yseg.experiment import evaluate, finetune, supervised, train
+from yseg.experiment import evaluate, finetune, finetuning, supervised, train
 from yseg.memory import step_memory_mib
 from yseg.objectives import images_per_step
 from yseg.pictures import copying, middle_section
@@ -182,8 +182,11 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
     """
     out = Path(out)
     for run in runs:  # before hours of training: a folder of another config
+        workdir = out / "runs" / run.name
         if run.config:
-            check_workdir(choose_labels(resolve(run.config)), out / "runs" / run.name)
+            check_workdir(choose_labels(resolve(run.config)), workdir)
+        elif workdir.exists():
+            check_workdir(finetuning(out / "runs" / run.start, run.fraction, tuning_steps), workdir)
     rows, memories = [], {}
     for number, run in enumerate(runs, 1):
         workdir = out / "runs" / run.name
@@ -191,9 +194,6 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
         done = not missing
         tell(f"{number}/{len(runs)} {run.name}: "
              f"{'done before' if done else 'scoring' if len(missing) < len(run.scorings) else 'training'}")
-        if done and not run.config and read_config(workdir).optimizer.steps != tuning_steps:
-            raise InputError(f"--tuning_steps={tuning_steps}: {workdir} was fine-tuned for {read_config(workdir).optimizer.steps}"
-                             " steps; must be the same, or --out another folder")
         if not done:
             if run.config:
                 train(run.config, workdir, quiet)
