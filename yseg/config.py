@@ -58,6 +58,8 @@ class Sampling:
                                     choices=("none", "histogram"))
     reader: str = knob("auto", "resident = volumes in memory, streaming = read as needed, auto = by resident_limit_gib",
                        choices=("auto", "resident", "streaming"))
+    steps_at_once: int = knob(1, "training steps in one call of the devices, for one training with volumes in memory; more than 1"
+                              " may pay on an accelerator and is slow on a CPU", at_least=1)
     resident_limit_gib: float = knob(4.0, "largest size of both working volumes for a resident reader, in GiB", at_least=0)
 
 

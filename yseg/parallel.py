@@ -81,6 +81,20 @@ def map_step(step):
     return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,))
 
 
+def map_steps(step, cut, count):
+    """`steps(state, volumes, index, key) -> (state, metrics [count])`: `count` steps in one call, which cut their own patches.
+
+    Args:
+      step: as for `map_step`; what is given to the result is used as there, too.
+      cut: `cut(volumes, index, step)` are the raw patches of one device, see `yseg.data.patches.ResidentReader`.
+      count: how many steps.
+    """
+    def steps(state, volumes, index, key):
+        return lax.scan(lambda state, _: step(state, cut(volumes, index, state.step), key), state, length=count)
+
+    return jax.pmap(steps, axis_name=AXIS, in_axes=(None, None, 0, None), out_axes=(None, None), donate_argnums=(0,))
+
+
 def map_shares(function):
     """`function(shared, share, more)` on the local devices; share and result have a leading device axis, the others none."""
     return jax.pmap(function, in_axes=(None, 0, None))

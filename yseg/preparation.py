@@ -11,7 +11,7 @@ import jax
 
 from yseg import parallel, semi_supervised
 from yseg.config import Experiment, InputError, labelled_domain, uses_target
-from yseg.data.patches import make_reader
+from yseg.data.patches import ResidentReader, make_reader
 from yseg.data.prepare import evenly_spaced, open_domain, resolve, training_region
 from yseg.data.split import parse_region
 from yseg.inference import make_predictors, make_tiling, predict_blocks, score
@@ -164,7 +164,16 @@ def _train_on(opened, step, config, quiet, together):
             recorder = stack.enter_context(Recorder(training.workdir, common or 0, parallel.is_main()))
             members.append(Member(training.reader, training.key, recorder, checkpoints, training.estimate, training.validate,
                                   training.draw))
-        fit(states, step, members, config, quiet, together)
+        several = _several_steps(config, members[0].reader) if len(members) == 1 and not together else None
+        fit(states, step, members, config, quiet, together, several)
+
+
+def _several_steps(config, reader):
+    """`config.sampling.steps_at_once` training steps in one call; None for 1, or a reader that streams."""
+    if config.sampling.steps_at_once == 1 or not isinstance(reader, ResidentReader):
+        return None
+    step = make_step(config, build_network(config.model, config.method, parallel.AXIS), parallel.AXIS)
+    return parallel.map_steps(step, reader.cut, config.sampling.steps_at_once)
 
 
 def _ended(training):

@@ -104,7 +104,11 @@ def _given(source, target, labelled):
 
 
 class ResidentReader:
-    """Keeps source, target and labelled target (None = without) on the devices; `batch(step)` cuts the patches there."""
+    """Keeps source, target and labelled target (None = without) on the devices; `batch(step)` cuts the patches there.
+
+    volumes: dict of arrays on the devices; index: int32 [local device, samples]; cut: `cut(volumes, index, step)` are the raw
+    patches of one device, `index` its samples, a pure function.
+    """
 
     def __init__(self, source, target, config, labelled=None):
         self._regions = _given(source, target, labelled)
@@ -115,15 +119,16 @@ class ResidentReader:
             volumes[f"{name}_statistics"] = np.array(region.statistics, np.float32)
             if name in LABELS:
                 volumes[LABELS[name]] = _read_labels(region)
-        self._volumes = parallel.replicate(volumes)
-        self._index = parallel.share(config.sampling.batch_size)
+        self.volumes = parallel.replicate(volumes)
+        self.index = parallel.share(config.sampling.batch_size)
         boxes = {name: region.patch_boxes for name, region in self._regions.items()}
-        self._cut = parallel.map_shares(functools.partial(
-            _cut_batch, boxes=boxes, seed=config.seed, patch_size=config.sampling.patch_size, sections=config.model.sections))
+        self.cut = functools.partial(_cut_batch, boxes=boxes, seed=config.seed, patch_size=config.sampling.patch_size,
+                                     sections=config.model.sections)
+        self._mapped = parallel.map_shares(self.cut)
 
     def batch(self, step):
         """The raw patches of a step: dict of arrays with a leading device axis, see `yseg.training.step.make_batch`."""
-        return self._cut(self._volumes, self._index, np.int32(step))
+        return self._mapped(self.volumes, self.index, np.int32(step))
 
 
 def _read_labels(region):

@@ -37,7 +37,7 @@ class Member(NamedTuple):
     draw: Callable
 
 
-def fit(states, step, members, config, quiet=False, together=False):
+def fit(states, step, members, config, quiet=False, together=False, several=None):
     """Train from `states`, all at the same step, to the last step of the config: one training, or several at once.
 
     Metrics stay on the devices until a line of them is due: every `log_every` steps, and before every validation and every
@@ -51,6 +51,8 @@ def fit(states, step, members, config, quiet=False, together=False):
       config: `yseg.config.Experiment`, what it says of steps and records; the same for all.
       quiet: show no progress.
       together: whether the step's state, patches and key have an axis of members in front; else there is one member.
+      several: of `yseg.parallel.map_steps`, `config.sampling.steps_at_once` of them, for one member whose reader is a
+        `yseg.data.patches.ResidentReader`; None = every step is a call of its own.
 
     Returns:
       List of the members' TrainStates on the devices.
@@ -62,16 +64,23 @@ def fit(states, step, members, config, quiet=False, together=False):
     images, pending = images_per_step(config), []
     state, key = parallel.replicate(_together(states, together)), _together([member.key for member in members], together)
     with progress(steps, "Training", start=first, quiet=quiet) as bar:
-        for done in range(first + 1, steps + 1):
-            state, metrics = step(state, _batch(members, done - 1, together), key)
-            pending.append(metrics)
-            if done == first + 1:
+        done = first
+        while done < steps:
+            count = _next_call(done, config) if several else 1
+            if count > 1:
+                reader = members[0].reader
+                state, metrics = several(state, reader.volumes, reader.index, key)
+            else:
+                state, metrics = step(state, _batch(members, done, together), key)
+            pending.append((count, metrics))
+            if done == first:
                 jax.block_until_ready(metrics)
-                timed_from, began = done, time.perf_counter()  # without the compilation
+                timed_from, began = done + count, time.perf_counter()  # without the compilation
+            done += count
             logs, validates, saves = _due(done, config)
             if not (logs or validates or saves):
                 continue
-            rows, pending = jax.device_get(pending), []
+            rows, pending = _by_step(jax.device_get(pending)), []
             seconds = time.perf_counter() - began
             lines = []
             for number, member in enumerate(members):
@@ -113,6 +122,23 @@ def _batch(members, step, together):
     """The raw patches of a step, [device, ...], or [device, member, ...]."""
     batches = [member.reader.batch(step) for member in members]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *batches) if together else batches[0]
+
+
+def _next_call(done, config):
+    """How many steps the call after `done` steps takes: `steps_at_once`, from a multiple of it and up to what is due, or 1.
+
+    It depends on the step alone, so that an interrupted run goes on with the calls of one that was not.
+    """
+    count = config.sampling.steps_at_once
+    between = range(done + 1, done + count)
+    return count if done % count == 0 and done + count <= config.optimizer.steps and not any(
+        any(_due(step, config)) for step in between) else 1
+
+
+def _by_step(pending):
+    """The metrics of single steps, from those of calls: a list of (steps of the call, metrics)."""
+    return [jax.tree.map(lambda leaf, place=place: leaf[place], metrics) if count > 1 else metrics
+            for count, metrics in pending for place in range(count)]
 
 
 def _due(done, config):
