@@ -164,11 +164,11 @@ def _train_on(opened, step, config, quiet, together):
             recorder = stack.enter_context(Recorder(training.workdir, common or 0, parallel.is_main()))
             members.append(Member(training.reader, training.key, recorder, checkpoints, training.estimate, training.validate,
                                   training.draw))
-        several = _several_steps(config, members[0].reader) if len(members) == 1 and not together else None
+        several = several_steps(config, members[0].reader) if len(members) == 1 and not together else None
         fit(states, step, members, config, quiet, together, several)
 
 
-def _several_steps(config, reader):
+def several_steps(config, reader):
     """`config.sampling.steps_at_once` training steps in one call; None for 1, or a reader that streams."""
     if config.sampling.steps_at_once == 1 or not isinstance(reader, ResidentReader):
         return None

@@ -73,7 +73,7 @@ def suite(rounds, with_pytorch):
         sections, config = SECTIONS[size], experiment(size)
         with tempfile.TemporaryDirectory() as folder:
             path = f"{folder}/image.zarr"
-            zarr.save_array(path, drawn((sections, SIDE, SIDE))[0], chunks=(1, 256, 256))
+            zarr.create_array(path, data=drawn((sections, SIDE, SIDE))[0], chunks=(1, 256, 256))
             for pixel_size_nm in (10.0, 5.0):
                 working = round(SIDE * pixel_size_nm / 10)
                 sides = {"ours": (build_segmentation, config, path, pixel_size_nm),
@@ -116,8 +116,6 @@ def memory():
 
 def peak_memory(path):
     """MiB that a process of its own takes at most to segment the volume at `path`, 5 nm on a grid of 20 nm."""
-
-
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak, (path,))
 

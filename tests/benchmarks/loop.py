@@ -7,7 +7,7 @@ import numpy as np
 import zarr
 
 from tests.benchmarks import ours
-from tests.benchmarks.setting import DEVIATION, MEAN, PAPER, SMALL, drawn, experiment
+from tests.benchmarks.setting import DEVIATION, LARGE, MEAN, PAPER, SMALL, drawn, experiment
 from tests.benchmarks.timing import compare, row
 from yseg import parallel
 from yseg.data.grid import Grid, label_rule
@@ -15,13 +15,15 @@ from yseg.data.patches import Region, make_reader
 from yseg.data.split import Box
 from yseg.data.volume import open_volume
 from yseg.models import build_network
+from yseg.preparation import several_steps
 from yseg.training.loop import Member, fit
 from yseg.training.recorder import Recorder
 from yseg.training.state import create_state
 from yseg.training.step import make_step
 
 SHAPE = (20, 512, 512)  # of a volume
-STEPS = {SMALL: 40, PAPER: 12}  # of a call
+STEPS = {SMALL: 40, PAPER: 12, LARGE: 40}  # of a call
+AT_ONCE = 10  # steps in one call of an accelerator
 
 
 class _NoCheckpoints:
@@ -36,18 +38,20 @@ class _NoCheckpoints:
         """Nothing is waited for."""
 
 
-def build_fit(config, reader, volumes):
+def build_fit(config, reader, volumes, at_once=1):
     """A side: `yseg.training.loop.fit` from its first to its last step; the metrics go to files.
 
     Args:
       config: `yseg.config.Experiment`.
       reader: "resident" or "streaming".
       volumes: dict from a domain to (path of the image, path of the labels).
+      at_once: steps in one call of the devices.
     """
-    config.sampling.reader = reader
+    config.sampling.reader, config.sampling.steps_at_once = reader, at_once
     kept = _reader(config, volumes) if reader == "resident" else None
     network = build_network(config.model, config.method, parallel.AXIS)
     step = parallel.map_step(make_step(config, network, parallel.AXIS))
+    several = several_steps(config, kept)
     start = parallel.on_host(create_state(config, jax.random.key(0)))
     folder = tempfile.TemporaryDirectory()
 
@@ -56,7 +60,7 @@ def build_fit(config, reader, volumes):
         with Recorder(folder.name, 0, True) as recorder:
             member = Member(patches, jax.random.key(1), recorder, _NoCheckpoints(), lambda state: state,
                             lambda state, last: {}, lambda state, recorder: None)
-            state = fit([start], step, [member], config, quiet=True)
+            state = fit([start], step, [member], config, quiet=True, several=several)
         jax.block_until_ready(state)
 
     return run, {}
@@ -80,24 +84,29 @@ def write_volumes(folder, domains):
         image, labels = drawn(SHAPE, seed)
         paths[name] = tuple(f"{folder}/{name}_{content}.zarr" for content in ("image", "labels"))
         for path, values in zip(paths[name], (image, labels.astype(np.uint8)), strict=True):
-            zarr.save_array(path, values, chunks=(1, 256, 256))
+            zarr.create_array(path, data=values, chunks=(1, 256, 256))
     return paths
 
 
-def suite(rounds, with_pytorch):
-    """Rows of the loop against the bare step, and against PyTorch's."""
+def suite(rounds, with_pytorch, sizes=(SMALL, PAPER)):
+    """Rows of the loop against the bare step, and against PyTorch's; on an accelerator also with several steps in one call."""
     rows = []
-    for size in (SMALL, PAPER):
+    for size in sizes:
         steps = STEPS[size]
         with tempfile.TemporaryDirectory() as folder:
             two = write_volumes(folder, ("source", "target"))
             config = experiment(size, "dann", augmented=True, steps=steps)
             sides = {"step": (ours.build_step, config, steps), **{
                 reader: (build_fit, config, reader, two) for reader in ("resident", "streaming")}}
+            if parallel.has_accelerator():
+                sides["several"] = (build_fit, config, "resident", two, AT_ONCE)
             seconds, _ = compare(sides, rounds)
             for reader, goal in (("resident", 1.05), ("streaming", 1.10)):
                 rows.append(row("loop", f"loop, {reader}: DANN, {size}", seconds[reader], seconds["step"], goal, "bare step",
                                 units=steps))
+            if "several" in sides:
+                rows.append(row("loop", f"loop, {AT_ONCE} steps in one call: DANN, {size}", seconds["several"],
+                                seconds["resident"], 1.0, "one step in a call", units=steps))
             if with_pytorch:
                 rows.append(_against_pytorch(size, steps, folder, rounds))
     return rows

@@ -1,4 +1,4 @@
-"""From the command to the first training step, and several seeds in one process against one after the other."""
+"""From the command to the first training step."""
 
 import os
 import statistics
@@ -8,14 +8,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks.timing import row
-
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/epfl_to_vnc.py:ynet" if os.environ.get("YSEG_DATA") else "configs/demo.py:ynet"
-SEEDS = (0, 1, 2)
 
 
-def _command(workdir, *flags):
+def command(workdir, *flags):
+    """The command of a training, with further flags."""
     return [sys.executable, "-m", "launch.train", f"--config={CONFIG}", f"--workdir={workdir}", "--config.record.images=0",
             *flags]
 
@@ -23,7 +21,7 @@ def _command(workdir, *flags):
 def _first_step(workdir, cache):
     """Seconds from the command to the first line of metrics, which is written when the first step is done."""
     began = time.perf_counter()
-    process = subprocess.Popen(_command(workdir, "--config.record.log_every=1", f"--compilation_cache={cache}"), cwd=ROOT,
+    process = subprocess.Popen(command(workdir, "--config.record.log_every=1", f"--compilation_cache={cache}"), cwd=ROOT,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         metrics = Path(workdir) / "metrics.jsonl"
@@ -48,28 +46,3 @@ def startup(rounds):
     return [{"suite": "startup", "what": f"command to first step: {CONFIG}", "ours, ms": 1000 * median, "against": "15 s",
              "its ms": 15000.0, "ratio": median / 15, "±": (quartiles[2] - quartiles[0]) / 30, "goal": 1.0,
              "met": "yes" if median <= 15 else "no", "note": f"{cold:.1f} s with an empty cache"}]
-
-
-def population(rounds):
-    """The row of three seeds of one command against three commands; the compiled programs are in the cache."""
-    with tempfile.TemporaryDirectory() as folder:
-        flags = ("--config.optimizer.steps=30", "--config.record.validate_every=0", f"--compilation_cache={folder}/cache")
-
-        def together(name):
-            subprocess.run(_command(f"{folder}/{name}", f"--seeds={','.join(map(str, SEEDS))}", *flags), cwd=ROOT, check=True,
-                           capture_output=True)
-
-        def apart(name):
-            for seed in SEEDS:
-                subprocess.run(_command(f"{folder}/{name}_{seed}", f"--config.seed={seed}", *flags), cwd=ROOT, check=True,
-                               capture_output=True)
-
-        together("warm")
-        seconds = {together: [], apart: []}
-        for number in range(rounds):
-            for form in (together, apart) if number % 2 else (apart, together):
-                began = time.perf_counter()
-                form(f"{form.__name__}{number}")
-                seconds[form].append(time.perf_counter() - began)
-    return [row("population", f"{len(SEEDS)} seeds of 30 steps in one command: {CONFIG}", seconds[together], seconds[apart], 1.0,
-                f"{len(SEEDS)} commands", units=len(SEEDS) * 30)]

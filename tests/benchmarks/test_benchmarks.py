@@ -5,7 +5,7 @@ import time
 import jax
 import pytest
 
-from tests.benchmarks import ours
+from tests.benchmarks import loop, ours, population
 from tests.benchmarks.setting import PAPER, Size, experiment
 from tests.benchmarks.timing import compare, ratio, row
 
@@ -37,6 +37,14 @@ def test_a_side_that_fails_says_why():
 def test_ratio_is_that_of_the_medians_and_no_outlier_moves_it():
     assert ratio([1.0, 1.0, 9.0], [2.0, 2.0, 2.0])[0] == 0.5
     assert row("suite", "what", [0.3, 0.3, 0.3], [0.2, 0.2, 0.2], 1.0, "other", units=3)["ours, ms"] == pytest.approx(100)
+
+
+def test_what_an_accelerator_is_asked_for_runs(tmp_path, monkeypatch):
+    run, _ = population.build_members(experiment(TINY), 2, 2)
+    run()
+    monkeypatch.setattr(loop, "SHAPE", (2, 256, 256))
+    run, _ = loop.build_fit(experiment(TINY, steps=4), "resident", loop.write_volumes(tmp_path, ("source",)), at_once=2)
+    run()
 
 
 def test_operations_of_a_step_are_those_of_its_convolutions():
