@@ -108,18 +108,17 @@ def suite(rounds, with_pytorch, sizes=(SMALL, PAPER)):
                 rows.append(row("loop", f"loop, {AT_ONCE} steps in one call: DANN, {size}", seconds["several"],
                                 seconds["resident"], 1.0, "one step in a call", units=steps))
             if with_pytorch:
-                rows.append(_against_pytorch(size, steps, folder, rounds))
+                rows.append(_against_pytorch(size, steps, {"source": two["source"]}, rounds))
     return rows
 
 
-def _against_pytorch(size, steps, folder, rounds):
+def _against_pytorch(size, steps, volumes, rounds):
     from tests.benchmarks import reference_loop
 
     config = experiment(size, batch=2 * size.batch, augmented=True, steps=steps)
-    one = write_volumes(folder, ("source",))
     values = ours.check_values(experiment(size, batch=2))
     seconds, facts = compare({
-        "ours": (build_fit, config, "resident", one),
+        "ours": (build_fit, config, "resident", volumes),
         "theirs": (reference_loop.build_loop, values, drawn(SHAPE), config, steps)}, rounds)
     return row("loop", f"loop, supervised: {size}", seconds["ours"], seconds["theirs"], 0.75, "PyTorch with DataLoader",
                facts["theirs"]["setting"], units=steps)

@@ -70,14 +70,28 @@ def mmd(source, target, bandwidths):
             - 2 * jnp.mean(kernel(source, target, bandwidths)))
 
 
+def _median(values):
+    """The (lower) median of values >= 0 [n], to a ten-millionth of the largest.
+
+    By bisection: on a CPU, sorting takes twenty times longer, and longer than the whole loss with its gradient.
+    """
+    def halve(_, bounds):
+        low, high = bounds
+        middle = (low + high) / 2
+        enough = 2 * jnp.sum(values <= middle) >= len(values)
+        return jnp.where(enough, low, middle), jnp.where(enough, middle, high)
+
+    return lax.fori_loop(0, 24, halve, (jnp.zeros_like(values[0]), jnp.max(values)))[1]
+
+
 def median_bandwidths(source, target, multiples, *, rows=128):
     """Bandwidths as multiples of the median distance between two different rows of the pooled samples; no gradient.
 
     Bandwidths that follow the features gain nothing from features that shrink, which fixed ones would reward; a gradient through
-    them would reward spreading instead, hence none. The median is over at most `rows` evenly spaced rows of each sample: the
-    median of these 32,640 pairs is within about a per cent of that of all, and sorting all pairs of 512 + 512 rows takes several
-    times longer than the loss with its gradient. Evenly spaced, since rows that follow each other come from one image. Where
-    most rows coincide the median is 0; the floor then is a thousandth of the mean distance, about what float32 resolves.
+    them would reward spreading instead, hence none. The median is over at most `rows` evenly spaced rows of each sample: that of
+    these 32,640 pairs is within about two per cent of that of all. Evenly spaced, since rows that follow each other come from
+    one image. Where most rows coincide the median is 0; the floor then is a thousandth of the mean distance, about what float32
+    resolves.
 
     Gretton et al., JMLR 2012, section 8; Long et al., ICML 2015, section 4.1.
 
@@ -97,5 +111,5 @@ def median_bandwidths(source, target, multiples, *, rows=128):
     stride = -(-max(len(source), len(target)) // rows)  # one for both, which keeps their proportion
     pooled = jnp.concatenate([source[::stride], target[::stride]])
     distances = jnp.sqrt(_pairs(_squared_distance)(pooled, pooled)[np.triu_indices(len(pooled), k=1)])
-    typical = jnp.maximum(jnp.median(distances), 1e-3 * jnp.mean(distances) + 1e-6)
+    typical = jnp.maximum(_median(distances), 1e-3 * jnp.mean(distances) + 1e-6)
     return typical * jnp.asarray(multiples, distances.dtype)
