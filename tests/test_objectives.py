@@ -1,5 +1,6 @@
 """The methods: values and gradients against references that are put together in another way."""
 
+import dataclasses
 import functools
 
 import jax
@@ -350,6 +351,20 @@ def test_the_student_agrees_with_the_teachers_view_of_the_plain_patches():
     expected = (confident * ((student - teacher) ** 2).mean(axis=-1)).mean()
     np.testing.assert_allclose(metrics["consistency"], expected, rtol=1e-4)
     np.testing.assert_allclose(metrics["confident"], confident.mean(), rtol=1e-6)
+
+
+def test_with_labels_from_the_teacher_the_target_has_the_segmentation_loss_of_them():
+    config, network, variables, _ = prepared("mean_teacher")
+    config = dataclasses.replace(config, adaptation=dataclasses.replace(config.adaptation, consistency_loss="segmentation"))
+    batch = batch_of()
+    _, (metrics, _) = OBJECTIVES["mean_teacher"](variables, batch, KEY, jnp.float32(0.3), Context(network, config))
+    student, teacher = (network.apply({"params": params, "batch_stats": variables["batch_stats"]}, images, True, keys,
+                                      mutable=["batch_stats"])[0]
+                        for params, images, keys in (
+                            (variables["params"]["network"], batch.target, sample_keys(KEY, TARGET_DROPOUT, batch.index)),
+                            (variables["teacher"], batch.target_plain, None)))
+    labels, _ = losses.pseudo_labels(teacher, config.adaptation.confidence)
+    np.testing.assert_allclose(metrics["consistency"], losses.segmentation_loss(config.loss)(student, labels), rtol=1e-5)
 
 
 def test_both_terms_of_ynet_teacher_are_those_of_its_parts():

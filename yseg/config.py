@@ -159,8 +159,8 @@ class Adaptation:
     confidence: float = knob(0.9, "mean teacher: least probability of a teacher's prediction that counts", at_least=0, at_most=1)
     ramp_up: float = knob(0.3, "mean teacher: share of the training over which the consistency's weight rises", at_least=0,
                           at_most=1)
-    consistency_loss: str = knob("squared", "mean teacher: squared difference of the probabilities, or cross-entropy with the"
-                                 " teacher's class", choices=("squared", "cross_entropy"))
+    consistency_loss: str = knob("squared", "mean teacher: squared difference of the probabilities, or the segmentation loss with"
+                                 " the teacher's classes as labels", choices=("squared", "segmentation"))
 
 
 # By decade the largest at which EPFL to VNC loses no more than 2 points of source validation IoU against `ft`: searched in runs

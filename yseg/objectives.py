@@ -212,8 +212,11 @@ def _taught(context, variables, statistics, source, target, batch, keys, progres
     segmentation = losses.segmentation_loss(context.config.loss)(source_logits, batch.labels, context.axis_name)
     teacher = {"params": {"network": variables["teacher"]}}
     teacher_logits, _ = _apply(context, teacher, variables["batch_stats"], None, batch.target_plain, None)
-    consistency, confident = losses.consistency(target_logits, teacher_logits, config.confidence, config.consistency_loss,
-                                                context.axis_name)
+    if config.consistency_loss == "segmentation":
+        labels, confident = losses.pseudo_labels(teacher_logits, config.confidence, context.axis_name)
+        consistency = losses.segmentation_loss(context.config.loss)(target_logits, labels, context.axis_name)
+    else:
+        consistency, confident = losses.consistency(target_logits, teacher_logits, config.confidence, context.axis_name)
     loss = segmentation + config.weight * losses.ramp_up(progress, config.ramp_up) * consistency
     return loss, {"segmentation": segmentation, "consistency": consistency, "confident": confident}, statistics
 
