@@ -135,7 +135,8 @@ def test_other_methods_see_the_target(method):
 def mmd_in_numpy(source, target, multiples):
     pooled = np.concatenate([source, target])
     distance = np.linalg.norm(pooled[:, None] - pooled[None], axis=-1)
-    bandwidths = np.median(distance[np.triu_indices(len(pooled), 1)]) * np.array(multiples)
+    typical = np.quantile(distance[np.triu_indices(len(pooled), 1)], 0.5, method="inverted_cdf")  # the lower median
+    bandwidths = typical * np.array(multiples)
     kernel = np.mean([np.exp(-distance**2 / (2 * b**2)) for b in bandwidths], axis=0)
     n = len(source)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
