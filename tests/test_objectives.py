@@ -1,6 +1,5 @@
 """The methods: values and gradients against references that are put together in another way."""
 
-import dataclasses
 import functools
 
 import jax
@@ -33,7 +32,6 @@ def experiment(method, **model):
     config = Experiment(method=method)
     config.model.levels, config.model.features, config.model.dropout = 1, 4, 0.2
     config.adaptation.pixels, config.adaptation.weight, config.adaptation.hidden = 8, 3.0, 8
-    config.adaptation.confidence = 0.5  # an untrained teacher is sure of nothing
     config.adaptation.reconstruction_source, config.adaptation.reconstruction_target = 0.5, 2.0
     for name, value in model.items():
         setattr(config.model, name, value)
@@ -44,7 +42,7 @@ def batch_of(seed=0, labelled=True):
     random = np.random.default_rng(seed)
     images = random.normal(size=(2, 3, 8, 8, 1)).astype(np.float32) * np.array([1, 2], np.float32).reshape(2, 1, 1, 1, 1)
     labels = random.integers(0, 2, (3, 8, 8)).astype(np.int32) if labelled else np.full((3, 8, 8), -1, np.int32)
-    return Batch(np.arange(3, dtype=np.int32), images[0], labels, images[1], target_plain=0.8 * images[1])
+    return Batch(np.arange(3, dtype=np.int32), images[0], labels, images[1])
 
 
 @functools.cache
@@ -55,11 +53,11 @@ def prepared(method, **model):
     state = create_state(config, jax.random.key(0))
 
     def objective(params, batch, progress):
-        variables = {"params": params, "batch_stats": state.batch_stats, "teacher": state.teacher}
+        variables = {"params": params, "batch_stats": state.batch_stats}
         return OBJECTIVES[method](variables, batch, KEY, progress, Context(network, config))
 
     compiled = jax.jit(jax.value_and_grad(objective, has_aux=True), compiler_options=FAST)
-    variables = {"params": state.params, "batch_stats": state.batch_stats, "teacher": state.teacher}
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
     return config, network, variables, compiled
 
 
@@ -87,9 +85,8 @@ def assert_trees_close(tree, expected):
 
 
 TERMS = {"ft": set(), "mmd": {"adaptation"}, "coral": {"adaptation"}, "dann": {"adaptation", "domain_accuracy"},
-         "ynet": {"reconstruction_source", "reconstruction_target"}, "mean_teacher": {"consistency", "confident"},
-         "adaptsegnet": {"adaptation", "domain_accuracy"}, "fda": set(),
-         "ynet_teacher": {"consistency", "confident", "reconstruction_source", "reconstruction_target"}}
+         "ynet": {"reconstruction_source", "reconstruction_target"},
+         "adaptsegnet": {"adaptation", "domain_accuracy"}, "fda": set()}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -99,8 +96,6 @@ def test_metrics_are_the_terms_of_the_loss(method):
     assert metrics.keys() == {"segmentation"} | TERMS[method]
     assert {x.dtype for x in (loss, *metrics.values())} == {jnp.dtype("float32")}
     total = metrics["segmentation"] + metrics.get("adaptation", 0.0)
-    if "consistency" in metrics:
-        total += config.adaptation.weight * losses.ramp_up(0.3, config.adaptation.ramp_up) * metrics["consistency"]
     if "reconstruction_source" in metrics:
         total += (config.adaptation.reconstruction_source * metrics["reconstruction_source"]
                   + config.adaptation.reconstruction_target * metrics["reconstruction_target"])
@@ -334,43 +329,3 @@ def test_sample_keys_depend_on_purpose_and_global_index_alone():
     np.testing.assert_array_equal(keys[1], jax.random.key_data(sample_keys(KEY, 1, np.array([9, 0, 3])))[0])
     many = np.concatenate([jax.random.key_data(sample_keys(KEY, purpose, np.arange(20))) for purpose in range(10)])
     assert len(np.unique(many, axis=0)) == 200
-
-
-def test_the_student_agrees_with_the_teachers_view_of_the_plain_patches():
-    config, network, variables, _ = prepared("mean_teacher")
-    batch = batch_of()
-    (_, (metrics, _)), _ = run("mean_teacher", batch)
-
-    def probabilities(params, images, keys):
-        logits, _ = network.apply({"params": params, "batch_stats": variables["batch_stats"]}, images, True, keys,
-                                  mutable=["batch_stats"])
-        return np.asarray(jax.nn.softmax(logits), np.float64)
-
-    student = probabilities(variables["params"]["network"], batch.target, sample_keys(KEY, TARGET_DROPOUT, batch.index))
-    teacher = probabilities(variables["teacher"], batch.target_plain, None)
-    confident = teacher.max(axis=-1) >= config.adaptation.confidence
-    expected = (confident * ((student - teacher) ** 2).mean(axis=-1)).mean()
-    np.testing.assert_allclose(metrics["consistency"], expected, rtol=1e-4)
-    np.testing.assert_allclose(metrics["confident"], confident.mean(), rtol=1e-6)
-
-
-def test_with_labels_from_the_teacher_the_target_has_the_segmentation_loss_of_them():
-    config, network, variables, _ = prepared("mean_teacher")
-    config = dataclasses.replace(config, adaptation=dataclasses.replace(config.adaptation, consistency_loss="segmentation"))
-    batch = batch_of()
-    _, (metrics, _) = OBJECTIVES["mean_teacher"](variables, batch, KEY, jnp.float32(0.3), Context(network, config))
-    student, teacher = (network.apply({"params": params, "batch_stats": variables["batch_stats"]}, images, True, keys,
-                                      mutable=["batch_stats"])[0]
-                        for params, images, keys in (
-                            (variables["params"]["network"], batch.target, sample_keys(KEY, TARGET_DROPOUT, batch.index)),
-                            (variables["teacher"], batch.target_plain, None)))
-    labels, _ = losses.pseudo_labels(teacher, config.adaptation.confidence)
-    np.testing.assert_allclose(metrics["consistency"], losses.segmentation_loss(config.loss)(student, labels), rtol=1e-5)
-
-
-def test_both_terms_of_ynet_teacher_are_those_of_its_parts():
-    (_, (both, _)), _ = run("ynet_teacher", batch_of())
-    for method in ("ynet", "mean_teacher"):
-        (_, (alone, _)), _ = run(method, batch_of())
-        for name, value in alone.items():
-            np.testing.assert_allclose(both[name], value, rtol=1e-5, err_msg=name)

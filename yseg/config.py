@@ -13,7 +13,7 @@ import dacite
 
 STATISTICS = ("source", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
 PAPER_METHODS = ("ft", "mmd", "coral", "dann", "ynet")  # of Roels et al. 2019
-METHODS = (*PAPER_METHODS, "adaptsegnet", "fda", "mean_teacher", "ynet_teacher")
+METHODS = (*PAPER_METHODS, "adaptsegnet", "fda")
 MATCHED = "matched"  # instead of a number: a threshold from the source's share of foreground, see yseg.calibration
 # Of a fine-tuning. Chosen by cross-validation on the target's training labels: from Y-Net on EPFL to VNC and 15 % of them, the
 # IoU was 0.59 with 200 steps at the paper's rate of 1e-4, 0.66 with 600; 0.66 with 200 at 1e-3, 0.70 with 600.
@@ -139,8 +139,7 @@ class Loss:
 class Adaptation:
     """What a method adds to the segmentation loss."""
 
-    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights; of AdaptSegNet; of a mean teacher: the"
-                         " consistency's", at_least=0)
+    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights; of AdaptSegNet", at_least=0)
     level_weights: tuple[float, ...] = knob((), "relative weight of each encoder level, full resolution first; empty = doubling"
                                             " from level to level (scaled to sum to 1)", at_least=0)
     pixels: int = knob(64, "feature pixels sampled per image and level", at_least=1)
@@ -155,17 +154,10 @@ class Adaptation:
     reconstruction_source: float = knob(1.0, "Y-Net: lambda_r of the source", at_least=0)
     reconstruction_target: float = knob(1.0, "Y-Net: lambda_r of the target", at_least=0)
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
-    teacher_momentum: float = knob(0.99, "mean teacher: share of the teacher that a step leaves", at_least=0, below=1)
-    confidence: float = knob(0.9, "mean teacher: least probability of a teacher's prediction that counts", at_least=0, at_most=1)
-    ramp_up: float = knob(0.3, "mean teacher: share of the training over which the consistency's weight rises", at_least=0,
-                          at_most=1)
-    consistency_loss: str = knob("squared", "mean teacher: squared difference of the probabilities, or the segmentation loss with"
-                                 " the teacher's classes as labels", choices=("squared", "segmentation"))
 
 
 # By decade the largest at which EPFL to VNC loses no more than 2 points of source validation IoU against `ft`: searched in runs
-# of 300 steps, and lowered where the whole training lost more. Those below Y-Net's have not been searched, but for the
-# reconstruction's, which are Y-Net's.
+# of 300 steps, and lowered where the whole training lost more. Those below Y-Net's have not been searched.
 _ADAPTATION = {
     "ft": {},
     "mmd": {"weight": 10.0},
@@ -174,8 +166,6 @@ _ADAPTATION = {
     "ynet": {"reconstruction_source": 1.0, "reconstruction_target": 1.0},
     "adaptsegnet": {"weight": 0.01},
     "fda": {},
-    "mean_teacher": {"weight": 1.0},
-    "ynet_teacher": {"weight": 1.0, "reconstruction_source": 1.0, "reconstruction_target": 1.0},
 }
 
 
@@ -193,12 +183,7 @@ def uses_target(method):
 
 def has_reconstruction(method):
     """Whether a method's network rebuilds its images."""
-    return method in ("ynet", "ynet_teacher")
-
-
-def uses_teacher(method):
-    """Whether a method has a mean teacher."""
-    return method in ("mean_teacher", "ynet_teacher")
+    return method == "ynet"
 
 
 @dataclasses.dataclass

@@ -2,8 +2,7 @@
 
 Each is `method(variables, batch, key, progress, context) -> (loss, (metrics, batch_stats))`:
 
-  variables    {"params": {"network": ..., what the method adds}, "batch_stats": running statistics of the network,
-               "teacher": parameters of the segmentation network of a mean teacher}
+  variables    {"params": {"network": ..., what the method adds}, "batch_stats": running statistics of the network}
   batch        a `Batch`, augmented and normalised
   key          random key of the step; a sample's draws depend on it and on the sample's global index alone
   progress     share of the training that is done, in [0, 1]
@@ -33,7 +32,6 @@ class Batch(NamedTuple):
     source and target: float32 [batch, y, x, section]; labels (of the source): int32 [batch, y, x], -1 = no label;
     index: int32 [batch], the samples' places in the global batch. Target fields are None for a method without target.
     labelled, labelled_labels: further patches of the target and their labels, None without (see `with_target_labels`).
-    target_plain: the patches of `target`, moved as these but with their grey levels as they are; None without a teacher.
     """
 
     index: jax.Array
@@ -42,7 +40,6 @@ class Batch(NamedTuple):
     target: jax.Array | None = None
     labelled: jax.Array | None = None
     labelled_labels: jax.Array | None = None
-    target_plain: jax.Array | None = None
 
 
 class Context(NamedTuple):
@@ -182,43 +179,18 @@ def dann(variables, batch, key, progress, context):
     return loss, ({**metrics, "domain_accuracy": sum(accuracies) / len(accuracies)}, statistics)
 
 
-def _reconstruction(context, variables, statistics, source, target, batch, keys):
-    """Y-Net's terms from the activations of both domains: (weighted sum, metrics, statistics)."""
-    config = context.config.adaptation
-    *rebuilt, statistics = _both(context, variables, statistics, "reconstruct", source[-1:], target[-1:], keys)
-    errors = [losses.reconstruction(prediction, image, config.reconstruction_loss, context.axis_name)
-              for prediction, image in zip(rebuilt, (batch.source, batch.target), strict=True)]
-    term = config.reconstruction_source * errors[0] + config.reconstruction_target * errors[1]
-    return term, {"reconstruction_source": errors[0], "reconstruction_target": errors[1]}, statistics
-
-
 def ynet(variables, batch, key, progress, context):
     """`ynet`: a second decoder rebuilds the images of both domains from the shared bottleneck (Roels et al. 2019)."""
     del progress
-    keys = _keys(key, batch)
+    config, keys = context.config.adaptation, _keys(key, batch)
     source, target, statistics = _both(context, variables, variables["batch_stats"], "encode", batch.source, batch.target, keys)
     segmentation, statistics = _segmentation(context, variables, statistics, source, batch.labels, keys[0])
-    term, metrics, statistics = _reconstruction(context, variables, statistics, source, target, batch, keys)
-    return segmentation + term, ({"segmentation": segmentation, **metrics}, statistics)
-
-
-def _taught(context, variables, statistics, source, target, batch, keys, progress):
-    """Segmentation loss of the source plus the weighted consistency of the target with the teacher: (sum, metrics, statistics).
-
-    The teacher sees the target's patches without the transforms of grey levels, normalised by the statistics of its batch.
-    """
-    config = context.config.adaptation
-    source_logits, target_logits, statistics = _both(context, variables, statistics, "decode", source, target, keys)
-    segmentation = losses.segmentation_loss(context.config.loss)(source_logits, batch.labels, context.axis_name)
-    teacher = {"params": {"network": variables["teacher"]}}
-    teacher_logits, _ = _apply(context, teacher, variables["batch_stats"], None, batch.target_plain, None)
-    if config.consistency_loss == "segmentation":
-        labels, confident = losses.pseudo_labels(teacher_logits, config.confidence, context.axis_name)
-        consistency = losses.segmentation_loss(context.config.loss)(target_logits, labels, context.axis_name)
-    else:
-        consistency, confident = losses.consistency(target_logits, teacher_logits, config.confidence, context.axis_name)
-    loss = segmentation + config.weight * losses.ramp_up(progress, config.ramp_up) * consistency
-    return loss, {"segmentation": segmentation, "consistency": consistency, "confident": confident}, statistics
+    *rebuilt, statistics = _both(context, variables, statistics, "reconstruct", source[-1:], target[-1:], keys)
+    of_source, of_target = (losses.reconstruction(prediction, image, config.reconstruction_loss, context.axis_name)
+                            for prediction, image in zip(rebuilt, (batch.source, batch.target), strict=True))
+    loss = segmentation + config.reconstruction_source * of_source + config.reconstruction_target * of_target
+    metrics = {"segmentation": segmentation, "reconstruction_source": of_source, "reconstruction_target": of_target}
+    return loss, (metrics, statistics)
 
 
 def adaptsegnet(variables, batch, key, progress, context):
@@ -251,23 +223,6 @@ def fda(variables, batch, key, progress, context):
     return source_only(variables, batch._replace(source=jax.vmap(style)(batch.source, batch.target)), key, progress, context)
 
 
-def mean_teacher(variables, batch, key, progress, context):
-    """`mean_teacher`: on the target the network agrees with the moving average of itself (French et al. 2018)."""
-    keys = _keys(key, batch)
-    source, target, statistics = _both(context, variables, variables["batch_stats"], "encode", batch.source, batch.target, keys)
-    loss, metrics, statistics = _taught(context, variables, statistics, source, target, batch, keys, progress)
-    return loss, (metrics, statistics)
-
-
-def ynet_teacher(variables, batch, key, progress, context):
-    """`ynet_teacher`: the terms of `ynet` and of `mean_teacher` together."""
-    keys = _keys(key, batch)
-    source, target, statistics = _both(context, variables, variables["batch_stats"], "encode", batch.source, batch.target, keys)
-    loss, metrics, statistics = _taught(context, variables, statistics, source, target, batch, keys, progress)
-    term, more, statistics = _reconstruction(context, variables, statistics, source, target, batch, keys)
-    return loss + term, (metrics | more, statistics)
-
-
 def with_target_labels(method):
     """The method of this module plus the segmentation loss of labelled target patches, from the first step on.
 
@@ -284,8 +239,7 @@ def with_target_labels(method):
     return joint
 
 
-METHODS = {"ft": source_only, "mmd": mmd, "coral": coral, "dann": dann, "ynet": ynet, "adaptsegnet": adaptsegnet, "fda": fda,
-           "mean_teacher": mean_teacher, "ynet_teacher": ynet_teacher}
+METHODS = {"ft": source_only, "mmd": mmd, "coral": coral, "dann": dann, "ynet": ynet, "adaptsegnet": adaptsegnet, "fda": fda}
 
 
 def objective(config):

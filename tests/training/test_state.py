@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from yseg.config import METHODS, Experiment, Optimizer, has_reconstruction, uses_teacher
+from yseg.config import METHODS, Experiment, Optimizer, has_reconstruction
 from yseg.models import build_network
 from yseg.training.state import TrainState, create_state, inference_variables, make_optimizer
 
@@ -119,7 +119,6 @@ class TestCreateState:
         unet = shapes_of(experiment()).params["network"]
         assert {part: state.params["network"][part] for part in unet} == unet
         assert set(state.params["network"]) - set(unet) == ({"reconstruction"} if has_reconstruction(method) else set())
-        assert state.teacher == (unet if uses_teacher(method) else {})
 
     def test_there_is_a_classifier_for_each_level(self):
         classifiers = shapes_of(experiment("dann")).params["classifiers"]

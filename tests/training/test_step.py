@@ -13,7 +13,7 @@ from yseg.config import METHODS, PAPER_METHODS, Experiment, no_augmentation
 from yseg.data.phantom import phantom
 from yseg.models import build_network
 from yseg.training.state import create_state, inference_variables
-from yseg.training.step import make_batch, make_step, moving_average, z_score
+from yseg.training.step import make_batch, make_step, z_score
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling takes most of the time
 
@@ -71,7 +71,7 @@ def test_metrics_are_scalars_with_the_norm_and_the_rate_of_this_step():
     {"compute_dtype": "bfloat16"}, {"batch_pass": "joint"}, {"sections": 3}, {"residual": True}, {"activation": "gelu"},
     {"compute_dtype": "bfloat16", "normalization": "instance", "dropout": 0.0}, {"normalization": "none"},
     {"normalization": "group", "groups": 2, "classes": 3}], ids=str)
-@pytest.mark.parametrize("method", ["dann", "ynet_teacher"])  # classifiers, both decoders and a teacher
+@pytest.mark.parametrize("method", ["dann", "ynet"])  # classifiers, both decoders
 def test_every_option_keeps_the_states_shapes_and_types(method, options):
     _keeps_shapes_and_types(method, options)
 
@@ -151,22 +151,6 @@ class TestBatch:
         config = experiment("ynet")
         batch = jax.eval_shape(lambda raw: make_batch(raw, jax.random.key(0), config), raw_of(config))
         assert batch.source.dtype == jnp.float32
-
-
-def test_the_teacher_is_the_average_of_the_first_students_then_a_moving_one():
-    students = [{"network": {"encoder": np.float32(value), "reconstruction": np.float32(0)}} for value in (1, 2, 6, 5)]
-    teacher, seen = {"encoder": np.float32(100)}, []
-    for number, student in enumerate(students):
-        teacher = moving_average(teacher, student, jnp.int32(number), 0.6)
-        seen.append(float(teacher["encoder"]))
-    np.testing.assert_allclose(seen, [1, 1.5, 0.6 * 1.5 + 0.4 * 6, 0.6 * 3.3 + 0.4 * 5], rtol=1e-6)
-
-
-def test_the_step_moves_the_teacher_towards_the_student():
-    config, step, state = prepared("mean_teacher")
-    after, _ = step(state, raw_of(config), jax.random.key(1))
-    expected = {part: after.params["network"][part] for part in ("encoder", "decoder")}
-    jax.tree.map(np.testing.assert_array_equal, after.teacher, expected)  # the first one is all there is to average
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

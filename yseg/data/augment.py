@@ -96,22 +96,6 @@ def augment_batch(keys, images, labels, config):
     return jax.vmap(lambda key, image, label: augment(key, image, label, config))(keys, images, labels)
 
 
-def augment_twice(keys, images, config):
-    """Every sample with all transforms, and with those of the geometry alone: the same pixels twice.
-
-    Args:
-      keys, images, config: see `augment_batch`.
-
-    Returns:
-      Two arrays shaped as `images`; the first is that of `augment_batch`.
-    """
-    def both(key, image):
-        moved, _ = augment_geometry(key, image, None, config)
-        return augment_intensity(key, moved, config), moved
-
-    return jax.vmap(both)(keys, images)
-
-
 def _symmetric(draw, largest):
     """A draw from [0, 1) stretched to [-largest, largest)."""
     return largest * (2.0 * draw - 1.0)

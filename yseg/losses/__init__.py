@@ -1,14 +1,12 @@
 """The losses: one file each, pure functions of arrays."""
 
 from yseg.losses.adversarial import domain_accuracy, domain_loss, reversal_schedule, reverse_gradient
-from yseg.losses.consistency import consistency, pseudo_labels, ramp_up
 from yseg.losses.coral import coral
 from yseg.losses.mmd import median_bandwidths, mmd
 from yseg.losses.reconstruction import reconstruction
 from yseg.losses.segmentation import cross_entropy, focal, segmentation_loss, soft_dice, soft_jaccard, tversky
 
 __all__ = [
-    "consistency", "coral", "cross_entropy", "domain_accuracy", "domain_loss", "focal", "median_bandwidths", "mmd",
-    "pseudo_labels", "ramp_up", "reconstruction", "reversal_schedule", "reverse_gradient", "segmentation_loss", "soft_dice",
-    "soft_jaccard", "tversky",
+    "coral", "cross_entropy", "domain_accuracy", "domain_loss", "focal", "median_bandwidths", "mmd", "reconstruction",
+    "reversal_schedule", "reverse_gradient", "segmentation_loss", "soft_dice", "soft_jaccard", "tversky",
 ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from yseg.config import has_reconstruction, level_weights, uses_teacher
+from yseg.config import has_reconstruction, level_weights
 from yseg.models import DomainClassifier, OutputDiscriminator, build_network
 
 
@@ -17,7 +17,6 @@ class TrainState:
 
     target_stats: the target's statistics of the segmentation network, as of the last estimate, see `yseg.training.statistics`.
     Both statistics are empty without batch normalisation.
-    teacher: parameters of a mean teacher's segmentation network, the moving average of the student's; empty without one.
     """
 
     step: jax.Array
@@ -25,7 +24,6 @@ class TrainState:
     batch_stats: Any
     target_stats: Any
     opt_state: Any
-    teacher: Any = flax.struct.field(default_factory=dict)
 
 
 def make_optimizer(config):
@@ -76,9 +74,8 @@ def create_state(config, key):
         if config.method == "adaptsegnet":
             outputs = jnp.zeros((1, side, side, config.model.classes), jnp.float32)
             params["discriminator"] = OutputDiscriminator(config.adaptation.hidden).init(classifier_key, outputs)["params"]
-        teacher = segmentation_part(params["network"]) if uses_teacher(config.method) else {}
         return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, segmentation_part(batch_stats),
-                          optimizer.init(params), teacher)
+                          optimizer.init(params))
 
     return create(key)
 
@@ -86,11 +83,6 @@ def create_state(config, key):
 def segmentation_part(tree):
     """What belongs to the segmentation network in the parameters or statistics of any method's network."""
     return {part: tree[part] for part in ("encoder", "decoder") if part in tree}
-
-
-def inference_params(state):
-    """Parameters of the segmentation network that is applied: the teacher's where there is one (French et al. 2018)."""
-    return state.teacher or segmentation_part(state.params["network"])
 
 
 def inference_variables(state, statistics):
@@ -103,7 +95,7 @@ def inference_variables(state, statistics):
     """
     source = segmentation_part(state.batch_stats)
     chosen = {"source": lambda: source, "target": lambda: state.target_stats, "mixed": lambda: _mix(source, state.target_stats)}
-    return {"params": inference_params(state), "batch_stats": chosen[statistics]()}
+    return {"params": segmentation_part(state.params["network"]), "batch_stats": chosen[statistics]()}
 
 
 def _mix(source, target):

@@ -11,7 +11,7 @@ from yseg import parallel
 from yseg.data.patches import make_reader
 from yseg.models import build_network
 from yseg.models.blocks import MOMENTUM
-from yseg.training.state import inference_params
+from yseg.training.state import segmentation_part
 from yseg.training.step import z_score
 
 BATCHES = 32
@@ -43,7 +43,7 @@ def make_estimate(config, target, reader=None):
     share = 1 - MOMENTUM**BATCHES
 
     def estimate(state):
-        params = parallel.replicate(inference_params(state))
+        params = parallel.replicate(segmentation_part(state.params["network"]))
         totals = parallel.replicate(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state.target_stats))
         for number in range(BATCHES):
             totals, _ = collect(totals, reader.batch(number), params)

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from yseg import parallel
-from yseg.config import uses_teacher
-from yseg.data.augment import augment_batch, augment_twice
+from yseg.data.augment import augment_batch
 from yseg.objectives import Batch, Context, objective, sample_keys
 from yseg.training.state import TrainState, make_optimizer
 
@@ -45,32 +44,11 @@ def make_batch(raw, key, config):
         return augment_batch(sample_keys(key, domain, raw["index"]), images, labels, config.augmentation)
 
     source, labels = augmented(SOURCE, "source", raw["labels"].astype(jnp.int32))
-    target = plain = None
-    if uses_teacher(config.method):
-        images = z_score(raw["target"], raw["target_statistics"])
-        target, plain = augment_twice(sample_keys(key, TARGET, raw["index"]), images, config.augmentation)
-    elif "target" in raw:
-        target = augmented(TARGET, "target", None)[0]
+    target = augmented(TARGET, "target", None)[0] if "target" in raw else None
     labelled = (None, None)
     if "labelled" in raw:
         labelled = augmented(LABELLED, "labelled", raw["labelled_labels"].astype(jnp.int32))
-    return Batch(raw["index"], source, labels, target, *labelled, plain)
-
-
-def moving_average(teacher, params, step, momentum):
-    """The teacher after a step: m teacher + (1 - m) student, with m = min(1 - 1 / (step + 1), momentum).
-
-    So the first steps are averaged evenly, and what the networks start from is forgotten (Tarvainen and Valpola, NIPS 2017).
-
-    Args:
-      teacher: parameters of the segmentation network; empty without a teacher.
-      params: of the training, with "network".
-      step: int32 scalar, the steps done before this one.
-      momentum: in [0, 1), a Python number.
-    """
-    kept = jnp.minimum(1 - 1 / (step.astype(jnp.float32) + 1), momentum)
-    student = {part: params["network"][part] for part in teacher}
-    return jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, teacher, student)
+    return Batch(raw["index"], source, labels, target, *labelled)
 
 
 def make_step(config, network, axis_name=None, method=None):
@@ -89,7 +67,7 @@ def make_step(config, network, axis_name=None, method=None):
         progress = state.step.astype(jnp.float32) / config.optimizer.steps
 
         def loss_of(params):
-            variables = {"params": params, "batch_stats": state.batch_stats, "teacher": state.teacher}
+            variables = {"params": params, "batch_stats": state.batch_stats}
             return method(variables, batch, jax.random.fold_in(key, OBJECTIVE), progress, context)
 
         (loss, (metrics, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -97,7 +75,6 @@ def make_step(config, network, axis_name=None, method=None):
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics = {"loss": loss, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.tree.norm(gradients)}
         params = optax.apply_updates(state.params, updates)
-        teacher = moving_average(state.teacher, params, state.step, config.adaptation.teacher_momentum)
-        return TrainState(state.step + 1, params, batch_stats, state.target_stats, opt_state, teacher), metrics
+        return TrainState(state.step + 1, params, batch_stats, state.target_stats, opt_state), metrics
 
     return step
