@@ -121,7 +121,11 @@ def initial_state(config, key):
 
 def compiled_step(config):
     """The training step of a config on all devices; it is compiled when it is first called, once for all seeds."""
-    return parallel.map_step(make_step(config, build_network(config.model, config.method, parallel.AXIS), parallel.AXIS))
+    return parallel.map_step(_step(config))
+
+
+def _step(config):
+    return make_step(config, build_network(config.model, config.method, parallel.AXIS), parallel.AXIS)
 
 
 def run(trainings, step, quiet=False, together=False):
@@ -172,8 +176,7 @@ def several_steps(config, reader):
     """`config.sampling.steps_at_once` training steps in one call; None for 1, or a reader that streams."""
     if config.sampling.steps_at_once == 1 or not isinstance(reader, ResidentReader):
         return None
-    step = make_step(config, build_network(config.model, config.method, parallel.AXIS), parallel.AXIS)
-    return parallel.map_steps(step, reader.cut, config.sampling.steps_at_once)
+    return parallel.map_steps(_step(config), reader.cut, config.sampling.steps_at_once)
 
 
 def _ended(training):

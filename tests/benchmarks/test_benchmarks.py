@@ -8,6 +8,7 @@ import pytest
 from tests.benchmarks import loop, ours, population
 from tests.benchmarks.setting import PAPER, Size, experiment
 from tests.benchmarks.timing import compare, ratio, row
+from yseg import parallel
 
 TINY = Size(features=4, levels=1, patch=16, batch=2)
 
@@ -39,12 +40,25 @@ def test_ratio_is_that_of_the_medians_and_no_outlier_moves_it():
     assert row("suite", "what", [0.3, 0.3, 0.3], [0.2, 0.2, 0.2], 1.0, "other", units=3)["ours, ms"] == pytest.approx(100)
 
 
-def test_what_an_accelerator_is_asked_for_runs(tmp_path, monkeypatch):
-    run, _ = population.build_members(experiment(TINY), 2, 2)
-    run()
+@pytest.mark.slow
+def test_members_of_one_step_are_timed_against_as_many_single_steps():
+    found, = population.at_once(3, TINY, members=2)
+    assert found["ratio"] > 0
+    assert found["what"].startswith("2 networks in one step")
+
+
+def test_a_loop_of_several_steps_in_one_call_makes_those_calls(tmp_path, monkeypatch):
+    calls, map_steps = [], parallel.map_steps
+
+    def counted(*args):
+        steps = map_steps(*args)
+        return lambda *given: (calls.append(args[2]), steps(*given))[1]
+
+    monkeypatch.setattr(parallel, "map_steps", counted)
     monkeypatch.setattr(loop, "SHAPE", (2, 256, 256))
     run, _ = loop.build_fit(experiment(TINY, steps=4), "resident", loop.write_volumes(tmp_path, ("source",)), at_once=2)
     run()
+    assert calls == [2, 2]
 
 
 def test_operations_of_a_step_are_those_of_its_convolutions():

@@ -6,6 +6,7 @@ import pytest
 from tiny import experiment
 
 import yseg
+from yseg import parallel
 from yseg.config import Experiment, Optimizer, Record, Sampling, no_augmentation
 from yseg.runs import load_state
 from yseg.training.checkpoint import Checkpoints
@@ -31,8 +32,14 @@ def test_calls_take_every_step_once_and_end_where_something_is_due(at_once, firs
 
 
 @pytest.mark.slow
-def test_several_steps_in_one_call_end_as_one_after_the_other_also_after_an_interruption(tmp_path):
-    runs = {}
+def test_several_steps_in_one_call_end_as_one_after_the_other_also_after_an_interruption(tmp_path, monkeypatch):
+    runs, calls, map_steps = {}, [], parallel.map_steps
+
+    def counted(step, cut, count):
+        steps = map_steps(step, cut, count)
+        return lambda state, *rest: (calls.append(int(state.step)), steps(state, *rest))[1]
+
+    monkeypatch.setattr(parallel, "map_steps", counted)
     for at_once in (1, 2):
         config = experiment(
             method="coral", augmentation=no_augmentation(), sampling=Sampling(patch_size=16, batch_size=2, steps_at_once=at_once),
@@ -40,6 +47,7 @@ def test_several_steps_in_one_call_end_as_one_after_the_other_also_after_an_inte
             record=Record(log_every=2, validate_every=0, checkpoint_every=3, images=0))
         workdir = tmp_path / str(at_once)
         yseg.train(config, workdir, quiet=True)
+        assert calls == ([0, 4] if at_once == 2 else [])  # 3, 6 and 7 are due besides
         runs[at_once] = load_state(workdir, config), numbers_of(workdir)
     for leaf, other in zip(*(jax.tree.leaves(state) for state, _ in runs.values()), strict=True):
         np.testing.assert_allclose(leaf, other, rtol=1e-4, atol=1e-6)
