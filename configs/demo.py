@@ -11,7 +11,7 @@ Needs no data. Cost: 1.4 (ft) to 2.3 minutes (ynet) on two CPU cores; IoU: ft 0.
     python -m launch.train --config=configs/demo.py:ynet --workdir=runs/demo/ynet
     python -m launch.evaluate --workdir=runs/demo/ynet
 
-Methods: ft, mmd, coral, dann, ynet; beyond the paper: adaptsegnet, fda.
+Methods: ft, mmd, coral, dann, ynet.
 """
 
 import dataclasses

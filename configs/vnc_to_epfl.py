@@ -11,7 +11,7 @@ threshold 0.643 and 0.640.
     python -m launch.train --config=configs/vnc_to_epfl.py:ynet --workdir=runs/vnc_to_epfl/ynet
     python -m launch.evaluate --workdir=runs/vnc_to_epfl/ynet
 
-Methods: ft, mmd, coral, dann, ynet; beyond the paper: adaptsegnet, fda.
+Methods: ft, mmd, coral, dann, ynet.
 """
 
 import os

@@ -22,8 +22,7 @@ def define(values):
     flags.DEFINE_enum("budget", "cpu", ["smoke", "cpu", "gpu"], "smoke: a few steps of a tiny network, to try the way; cpu: the"
                       " config as it is; gpu: full resolution and the paper's network", flag_values=values)
     program.define_required("out", "the folder of the experiment; it is created", values)
-    flags.DEFINE_list("methods", [], "methods of table1, criteria and figure3; default: all, and for figure3 those of the"
-                      " paper", flag_values=values)
+    flags.DEFINE_list("methods", [], "methods of table1, criteria and figure3; default: all", flag_values=values)
     flags.DEFINE_boolean("labelled_rows", True, "table1: also the rows that train with target labels, the oracle among them",
                          flag_values=values)
     flags.DEFINE_list("seeds", ["0", "1", "2"], "seeds of the runs", flag_values=values)

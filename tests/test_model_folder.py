@@ -191,13 +191,3 @@ def test_the_programs(run, tmp_path, capsys):
         code, out, err = execute(module, *arguments)
         assert (code, out, err.count("\n")) == (program.BAD_INPUT, "", 1), err
         assert err.startswith(said)
-
-
-def test_a_run_with_aligned_grey_levels_is_refused(run, tmp_path):
-    config = json.loads((run / "config.json").read_text())
-    config["sampling"]["intensity_alignment"] = "histogram"
-    (tmp_path / "aligned").mkdir()
-    (tmp_path / "aligned" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(yseg.InputError, match="intensity_alignment=histogram; must be none"):
-        yseg.export(tmp_path / "aligned", tmp_path / "model")
-    assert not (tmp_path / "model").exists()

@@ -9,8 +9,7 @@ import pytest
 
 from yseg import losses
 from yseg.config import METHODS, Experiment, level_weights, uses_target
-from yseg.data.align import fourier_style
-from yseg.models import DomainClassifier, OutputDiscriminator, build_network
+from yseg.models import DomainClassifier, build_network
 from yseg.objectives import METHODS as OBJECTIVES
 from yseg.objectives import (
     SOURCE_DROPOUT,
@@ -85,8 +84,7 @@ def assert_trees_close(tree, expected):
 
 
 TERMS = {"ft": set(), "mmd": {"adaptation"}, "coral": {"adaptation"}, "dann": {"adaptation", "domain_accuracy"},
-         "ynet": {"reconstruction_source", "reconstruction_target"},
-         "adaptsegnet": {"adaptation", "domain_accuracy"}, "fda": set()}
+         "ynet": {"reconstruction_source", "reconstruction_target"}}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -102,7 +100,7 @@ def test_metrics_are_the_terms_of_the_loss(method):
     np.testing.assert_allclose(loss, total, rtol=1e-6)
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "fda"])
+@pytest.mark.parametrize("method", METHODS)
 def test_segmentation_term_is_that_of_source_only(method):
     """Apart, the target cannot touch the source's segmentation: neither through the statistics nor through the draws."""
     (alone, _), _ = run("ft", batch_of())
@@ -198,71 +196,6 @@ class TestDann:
             name = f"level_{level}"
             assert_trees_close(gradients["classifiers"][name], reference["classifiers"][name])
             assert np.abs(reference["classifiers"][name]["Dense_0"]["kernel"]).max() > 1e-4
-
-
-@pytest.fixture(scope="module")
-def discrimination():
-    """Gradients of the discriminator's loss, without reversal or weight: {"both": of all that it sees, "target": ...}."""
-    config, network, variables, _ = prepared("adaptsegnet")
-    batch = batch_of()
-
-    def loss(params, fixed):
-        """`fixed`: the parameters that the source's outputs are computed with."""
-        logits = []
-        for network_params, images, dropout in ((fixed, batch.source, SOURCE_DROPOUT),
-                                                (params["network"], batch.target, TARGET_DROPOUT)):
-            outputs, _ = network.apply({"params": network_params, "batch_stats": variables["batch_stats"]}, images, True,
-                                       sample_keys(KEY, dropout, batch.index), mutable=["batch_stats"])
-            seen = jnp.exp(outputs) / jnp.sum(jnp.exp(outputs), axis=-1, keepdims=True)
-            logits.append(OutputDiscriminator(config.adaptation.hidden).apply({"params": params["discriminator"]}, seen))
-        source, target = logits
-        return (jnp.mean(jnp.log1p(jnp.exp(source))) + jnp.mean(jnp.log1p(jnp.exp(-target)))) / 2
-
-    return jax.jit(jax.value_and_grad(loss), compiler_options=FAST)(variables["params"], variables["params"]["network"])
-
-
-class TestAdaptSegNet:
-    @pytest.mark.parametrize("progress", [0.0, 0.3, 1.0])
-    def test_network_feels_minus_lambda_times_schedule_of_the_targets_outputs_alone(self, discrimination, progress):
-        config, *_ = prepared("adaptsegnet")
-        _, reference = discrimination
-        _, gradients = run("adaptsegnet", batch_of(), progress)
-        _, segmentation = run("ft", batch_of())
-        scale = config.adaptation.weight * (2 / (1 + np.exp(-config.adaptation.reversal_gamma * progress)) - 1)
-        expected = jax.tree.map(lambda g, reversed_g: g - scale * reversed_g, segmentation["network"], reference["network"])
-        assert_trees_close(gradients["network"], expected)
-        for part in ("encoder", "decoder"):
-            assert max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(reference["network"][part])) > 1e-4
-
-    @pytest.mark.parametrize("progress", [0.0, 1.0])
-    def test_discriminator_learns_from_both_domains_at_full_rate(self, discrimination, progress):
-        loss, reference = discrimination
-        (_, (metrics, _)), gradients = run("adaptsegnet", batch_of(), progress)
-        np.testing.assert_allclose(metrics["adaptation"], loss, rtol=1e-5)
-        assert_trees_close(gradients["discriminator"], reference["discriminator"])
-        assert np.abs(reference["discriminator"]["Conv_0"]["kernel"]).max() > 1e-4
-
-    def test_jointly_the_segmentation_feels_the_targets_statistics(self):
-        first, second = (run("adaptsegnet", batch_of()._replace(target=batch_of(seed).target), batch_pass="joint")
-                         for seed in (0, 1))
-        assert abs(float(first[0][1][0]["segmentation"] - second[0][1][0]["segmentation"])) > 1e-4
-
-
-class TestFda:
-    def test_it_is_source_only_on_each_source_patch_in_the_style_of_the_target_patch_at_its_place(self):
-        batch, share = batch_of(), Experiment().adaptation.fourier_share
-        styled = np.stack([fourier_style(*pair, share) for pair in zip(batch.source, batch.target, strict=True)])
-        assert np.abs(styled - batch.source).max() > 0.1
-        (loss, (metrics, stats)), gradients = run("fda", batch)
-        (expected, (_, expected_stats)), expected_gradients = run("ft", batch._replace(source=styled))
-        np.testing.assert_allclose([loss, metrics["segmentation"]], expected, rtol=1e-5)
-        assert_trees_close((stats, gradients), (expected_stats, expected_gradients))
-
-    def test_a_target_in_the_style_of_the_source_changes_nothing(self):
-        batch = batch_of()
-        (same, _), _ = run("fda", batch._replace(target=batch.source))
-        (alone, _), _ = run("ft", batch)
-        np.testing.assert_allclose(same, alone, rtol=1e-5)
 
 
 class TestYNet:

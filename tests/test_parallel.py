@@ -20,7 +20,7 @@ import pytest
 import tensorstore as ts
 
 from yseg import parallel
-from yseg.config import PAPER_METHODS, Experiment, InputError, no_augmentation
+from yseg.config import METHODS, Experiment, InputError, no_augmentation
 from yseg.data.grid import Grid, label_rule
 from yseg.data.patches import Region, make_reader
 from yseg.models import build_network
@@ -29,7 +29,6 @@ from yseg.training.state import create_state
 from yseg.training.step import make_step
 
 STEPS = 3
-METHODS = (*PAPER_METHODS, "adaptsegnet")  # between them, all that devices have to agree on
 
 
 def experiment(method):
@@ -67,7 +66,6 @@ def mapped_step(config):
 def parts(params):
     """The parts of the parameters that a wrong factor could hit apart."""
     added = {f"classifier_{name}": value for name, value in params.get("classifiers", {}).items()}
-    added |= {name: params[name] for name in ("discriminator",) if name in params}
     return {**params["network"], **added}
 
 

@@ -19,12 +19,11 @@ def tiny(**fields):
 
 
 def test_the_weight_is_that_of_what_the_method_adds():
-    for method in ("mmd", "coral", "dann", "adaptsegnet"):
+    for method in ("mmd", "coral", "dann"):
         assert with_weight(tiny(method=method), 7.0).adaptation.weight == 7.0
     adaptation = with_weight(tiny(method="ynet"), 7.0).adaptation
     assert adaptation.reconstruction_source == adaptation.reconstruction_target == 7.0
     assert adaptation.weight == tiny().adaptation.weight
-    assert with_weight(tiny(method="fda"), 0.05).adaptation.fourier_share == 0.05
     with pytest.raises(InputError, match="must be a method with a weight"):
         with_weight(tiny(method="ft"), 7.0)
 

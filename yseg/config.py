@@ -12,8 +12,7 @@ import typing
 import dacite
 
 STATISTICS = ("source", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
-PAPER_METHODS = ("ft", "mmd", "coral", "dann", "ynet")  # of Roels et al. 2019
-METHODS = (*PAPER_METHODS, "adaptsegnet", "fda")
+METHODS = ("ft", "mmd", "coral", "dann", "ynet")  # of Roels et al. 2019
 MATCHED = "matched"  # instead of a number: a threshold from the source's share of foreground, see yseg.calibration
 # Of a fine-tuning. Chosen by cross-validation on the target's training labels: from Y-Net on EPFL to VNC and 15 % of them, the
 # IoU was 0.59 with 200 steps at the paper's rate of 1e-4, 0.66 with 600; 0.66 with 200 at 1e-3, 0.70 with 600.
@@ -53,9 +52,6 @@ class Sampling:
     working_pixel_size_nm: float = knob(10.0, "pixel size of the grid on which the network works, in nm", above=0)
     patch_size: int = knob(96, "side of the square patches, in working pixels", at_least=1)
     batch_size: int = knob(4, "patches a step of each domain, over all devices together", at_least=1)
-    intensity_alignment: str = knob("none", "none = each volume by its own mean and deviation, histogram = the grey levels of all"
-                                    " but the source are mapped to its histogram; every program then reads the source's image",
-                                    choices=("none", "histogram"))
     reader: str = knob("auto", "resident = volumes in memory, streaming = read as needed, auto = by resident_limit_gib",
                        choices=("auto", "resident", "streaming"))
     steps_at_once: int = knob(1, "training steps in one call of the devices, for one training with volumes in memory; more than 1"
@@ -139,33 +135,27 @@ class Loss:
 class Adaptation:
     """What a method adds to the segmentation loss."""
 
-    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights; of AdaptSegNet", at_least=0)
+    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights", at_least=0)
     level_weights: tuple[float, ...] = knob((), "relative weight of each encoder level, full resolution first; empty = doubling"
                                             " from level to level (scaled to sum to 1)", at_least=0)
     pixels: int = knob(64, "feature pixels sampled per image and level", at_least=1)
     bandwidths: tuple[float, ...] = knob((0.25, 0.5, 1.0, 2.0, 4.0), "MMD: kernel bandwidths as multiples of the median"
                                          " distance", above=0)
-    hidden: int = knob(64, "DANN: width of the domain classifiers' hidden layers; AdaptSegNet: maps of the discriminator's"
-                       " first layer, doubled in each of the next two", at_least=1)
-    reversal_gamma: float = knob(10.0, "DANN, AdaptSegNet: steepness of Ganin's schedule of the reversal; 0 = full strength at"
-                                 " once", at_least=0)
-    fourier_share: float = knob(0.03, "FDA: beta, the highest frequency whose amplitude is replaced, in cycles per pixel; at"
-                                " least one cycle per patch", at_least=0, at_most=0.5)
+    hidden: int = knob(64, "DANN: width of the domain classifiers' hidden layers", at_least=1)
+    reversal_gamma: float = knob(10.0, "DANN: steepness of Ganin's schedule of the reversal; 0 = full strength at once", at_least=0)
     reconstruction_source: float = knob(1.0, "Y-Net: lambda_r of the source", at_least=0)
     reconstruction_target: float = knob(1.0, "Y-Net: lambda_r of the target", at_least=0)
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
 
 
 # By decade the largest at which EPFL to VNC loses no more than 2 points of source validation IoU against `ft`: searched in runs
-# of 300 steps, and lowered where the whole training lost more. Those below Y-Net's have not been searched.
+# of 300 steps, and lowered where the whole training lost more.
 _ADAPTATION = {
     "ft": {},
     "mmd": {"weight": 10.0},
     "coral": {"weight": 1000.0},
     "dann": {"weight": 1.0},
     "ynet": {"reconstruction_source": 1.0, "reconstruction_target": 1.0},
-    "adaptsegnet": {"weight": 0.01},
-    "fda": {},
 }
 
 

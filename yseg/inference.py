@@ -160,7 +160,7 @@ def predict_blocks(predict, network, store, grid, statistics, region, config, bl
       network: the `yseg.models.UNet` that it applies.
       store: TensorStore [z, y, x], the image volume.
       grid: `yseg.data.grid.Grid` of the volume.
-      statistics: of the volume's grey levels, see `yseg.data.prepare.intensity_statistics`.
+      statistics: mean and standard deviation of the volume's grey levels.
       region: Box in voxels, not empty.
       config: `yseg.config.Experiment`.
       block_size: largest side of a block, in working pixels.

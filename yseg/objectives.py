@@ -14,7 +14,6 @@ The running statistics of batch normalisation are those of the source, or of bot
 that passes apart is normalised by the statistics of its batch and leaves the running ones alone.
 """
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -22,8 +21,7 @@ import jax.numpy as jnp
 
 from yseg import losses, parallel
 from yseg.config import Experiment, level_weights, uses_target
-from yseg.data.align import fourier_style
-from yseg.models import DomainClassifier, OutputDiscriminator
+from yseg.models import DomainClassifier
 
 
 class Batch(NamedTuple):
@@ -193,36 +191,6 @@ def ynet(variables, batch, key, progress, context):
     return loss, (metrics, statistics)
 
 
-def adaptsegnet(variables, batch, key, progress, context):
-    """`adaptsegnet`: a discriminator learns to tell the domains' outputs apart; the network prevents it (Tsai et al. 2018, one
-    level) by the reversed gradient of the target's outputs.
-
-    The reversal's strength is lambda times Ganin's schedule, so that the discriminator learns at full rate. What it sees of the
-    source has no gradient: the source's outputs are held to its labels alone.
-    """
-    config = context.config.adaptation
-    scale = config.weight * losses.reversal_schedule(progress, config.reversal_gamma)
-    keys = _keys(key, batch)
-    source, target, statistics = _both(context, variables, variables["batch_stats"], "encode", batch.source, batch.target, keys)
-    source, target, statistics = _both(context, variables, statistics, "decode", source, target, keys)
-    segmentation = losses.segmentation_loss(context.config.loss)(source, batch.labels, context.axis_name)
-    discriminator, parameters = OutputDiscriminator(config.hidden), {"params": variables["params"]["discriminator"]}
-    outputs = jax.lax.stop_gradient(jax.nn.softmax(source)), losses.reverse_gradient(jax.nn.softmax(target), scale)
-    logits = [discriminator.apply(parameters, probabilities).ravel() for probabilities in outputs]
-    adaptation = losses.domain_loss(*logits, context.axis_name)
-    metrics = {"segmentation": segmentation, "adaptation": adaptation,
-               "domain_accuracy": losses.domain_accuracy(*logits, context.axis_name)}
-    return segmentation + adaptation, (metrics, statistics)
-
-
-def fda(variables, batch, key, progress, context):
-    """`fda`: the source in the style of the target: its coarse contrast is that of the target patch at the same place in the
-    global batch (Yang and Soatto 2020). The target has no other part in it.
-    """
-    style = functools.partial(fourier_style, share=context.config.adaptation.fourier_share)
-    return source_only(variables, batch._replace(source=jax.vmap(style)(batch.source, batch.target)), key, progress, context)
-
-
 def with_target_labels(method):
     """The method of this module plus the segmentation loss of labelled target patches, from the first step on.
 
@@ -239,7 +207,7 @@ def with_target_labels(method):
     return joint
 
 
-METHODS = {"ft": source_only, "mmd": mmd, "coral": coral, "dann": dann, "ynet": ynet, "adaptsegnet": adaptsegnet, "fda": fda}
+METHODS = {"ft": source_only, "mmd": mmd, "coral": coral, "dann": dann, "ynet": ynet}
 
 
 def objective(config):

@@ -46,9 +46,6 @@ def export(workdir, output, overwrite=False, threshold=None, batch_statistics=No
     statistics = batch_statistics or config.model.batch_statistics
     if statistics not in STATISTICS:
         raise InputError(f"--batch_statistics={statistics}: must be one of {', '.join(STATISTICS)}")
-    if config.sampling.intensity_alignment != "none":
-        raise InputError(f"--workdir={workdir}: was trained with --config.sampling.intensity_alignment="
-                         f"{config.sampling.intensity_alignment}; must be none, as a released model has no source to align to")
     _check_output(output, overwrite)
     state = load_state(workdir, config)
     variables = inference_variables(state, statistics)

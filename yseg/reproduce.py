@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yseg.config import MATCHED, METHODS, PAPER_METHODS, Experiment, Inference, InputError, Record, to_json
+from yseg.config import MATCHED, METHODS, Experiment, Inference, InputError, Record, to_json
 from yseg.data.grid import apply_rule
 from yseg.data.prepare import open_domain, resolve
 from yseg.experiment import evaluate, finetune, finetuning, supervised, train
@@ -115,7 +115,7 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None, labelled
       configs: dict from each of METHODS to its resolved `yseg.config.Experiment`, at the budget.
       seeds: of the runs; figures 1 and 4 show the first one alone.
       fractions: of target labels, for figure3.
-      methods: of METHODS, for table1, criteria and figure3; None = all, and for figure3 those of the paper.
+      methods: of METHODS, for table1, criteria and figure3; None = all.
       labelled_rows: whether table1 has the rows that train with target labels: the oracle, and, if it is among the methods,
         JOINT_METHOD with a share of them.
 
@@ -138,8 +138,7 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None, labelled
     if unknown:
         raise InputError(f"--methods={','.join(methods)}: must be some of {', '.join(METHODS)}")
     runs = []
-    methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(
-        experiment, methods or (PAPER_METHODS if experiment == "figure3" else METHODS))
+    methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(experiment, methods or METHODS)
     fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions
     for seed in seeds[:1] if experiment in ("figure1", "figure4") else seeds:
         for method in methods:

@@ -23,11 +23,10 @@ COLUMNS = ("weight", VALIDATION, *CRITERIA, "good_on_source", "run")
 
 
 def with_weight(config, weight):
-    """The config with that weight of what its method adds: lambda, both of Y-Net's reconstruction weights, or FDA's beta."""
+    """The config with that weight of what its method adds: lambda, or both of Y-Net's reconstruction weights."""
     if config.method == "ft":
         raise InputError("--config=...:ft: must be a method with a weight, such as ynet")
-    named = {"ynet": ("reconstruction_source", "reconstruction_target"), "fda": ("fourier_share",)}
-    names = named.get(config.method, ("weight",))
+    names = ("reconstruction_source", "reconstruction_target") if config.method == "ynet" else ("weight",)
     return dataclasses.replace(config, adaptation=dataclasses.replace(config.adaptation, **dict.fromkeys(names, weight)))
 
 

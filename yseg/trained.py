@@ -7,7 +7,7 @@ import numpy as np
 
 from yseg.config import STATISTICS, InputError
 from yseg.data.grid import apply_rule
-from yseg.data.prepare import given_domain, intensity_statistics, open_domain
+from yseg.data.prepare import given_domain, image_statistics, open_domain
 from yseg.inference import make_predictor, predict_blocks
 from yseg.model_folder import ReleasedModel
 from yseg.models import build_network
@@ -76,7 +76,7 @@ def predict_with(config, variables, volume, box):
     """`yseg.inference.predict_blocks` of a segmentation network with these variables on a box of a Volume."""
     predict = make_predictor(config, variables)
     network = build_network(config.model, "ft")
-    return predict_blocks(predict, network, volume.image, volume.grid, intensity_statistics(volume, config), box, config)
+    return predict_blocks(predict, network, volume.image, volume.grid, image_statistics(volume), box, config)
 
 
 def scores_of_objects(volume, box, predicted):

@@ -1,13 +1,12 @@
-"""The domain classifier and the discriminator of outputs."""
+"""The domain classifier."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 from yseg.losses import domain_accuracy, domain_loss
-from yseg.models import DomainClassifier, OutputDiscriminator
+from yseg.models import DomainClassifier
 
 
 def test_logits_are_those_of_two_hidden_layers():
@@ -53,41 +52,3 @@ def test_it_learns_what_no_linear_classifier_can():
     for _ in range(100):
         params, state = step(params, state)
     assert domain_accuracy(*logits(params)) > 0.95
-
-
-def strided(x, kernel, bias, stride):
-    """A convolution over a frame of one zero, as sums of products in float64. A frame of odd size gets another zero behind."""
-    size, (height, width) = kernel.shape[0], (-(-side // stride) for side in x.shape[1:3])
-    x = np.pad(x, ((0, 0), (1, 1 + x.shape[1] % stride), (1, 1 + x.shape[2] % stride), (0, 0)))
-    return bias + sum(
-        x[:, row:row + stride * height:stride, column:column + stride * width:stride][:, :height, :width] @ kernel[row, column]
-        for row in range(size) for column in range(size))
-
-
-@pytest.mark.parametrize("size", [(16, 24), (11, 6), (2, 2)])
-def test_discriminator_is_three_strided_convolutions_of_4x4_and_one_of_3x3(size):
-    probabilities = np.random.default_rng(0).uniform(size=(2, *size, 3)).astype(np.float32)
-    discriminator = OutputDiscriminator(hidden=4)
-    variables = discriminator.init(jax.random.key(0), probabilities)
-    x = probabilities.astype(np.float64)
-    for layer in range(4):
-        kernel, bias = (np.asarray(variables["params"][f"Conv_{layer}"][name], np.float64) for name in ("kernel", "bias"))
-        if layer < 3:  # the cells of 2x2 pixels, taken apart
-            kernel = kernel.reshape(2, 2, 2, 2, -1, 4 * 2**layer).transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, -1, 4 * 2**layer)
-        x = strided(x, kernel, bias, 2 if layer < 3 else 1)
-        x = np.where(x < 0, 0.2 * x, x) if layer < 3 else x
-    logits = discriminator.apply(variables, probabilities)
-    assert (logits.shape, logits.dtype) == ((2, *(-(-side // 8) for side in size)), jnp.float32)
-    np.testing.assert_allclose(logits, x[..., 0], rtol=1e-4, atol=1e-5)
-
-
-def test_logits_of_a_sample_are_its_own_and_of_a_place_those_of_its_neighbourhood():
-    images = np.random.default_rng(0).uniform(size=(2, 96, 96, 2)).astype(np.float32)
-    discriminator = OutputDiscriminator(hidden=4)
-    variables = discriminator.init(jax.random.key(0), images)
-    before, changed = discriminator.apply(variables, images), images.copy()
-    changed[0, 48:, :, 0] += 1
-    after = discriminator.apply(variables, changed)
-    np.testing.assert_array_equal(after[1], before[1])
-    seen = (np.abs(after - before)[0].max(axis=1) > 1e-6).tolist()
-    assert seen == [8 * place + 7 + 15 >= 48 for place in range(12)]

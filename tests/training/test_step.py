@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from yseg.config import METHODS, PAPER_METHODS, Experiment, no_augmentation
+from yseg.config import METHODS, Experiment, no_augmentation
 from yseg.data.phantom import phantom
 from yseg.models import build_network
 from yseg.training.state import create_state, inference_variables
@@ -160,7 +160,7 @@ def test_z_score_of_any_type(dtype):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", METHODS)
 def test_overfits_eight_patches(method):
     config = Experiment(method=method, augmentation=no_augmentation())
     config.model.levels, config.model.features = 2, 8

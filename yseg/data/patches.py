@@ -26,7 +26,7 @@ class Region(NamedTuple):
     """The part of one domain that is trained on.
 
     image, labels: TensorStores [z, y, x] (labels None = not read); grid: the volume's working grid; box: in working pixels;
-    rule: what the labels mean; statistics: see `yseg.data.prepare.intensity_statistics`; parts: the boxes inside `box` that
+    rule: what the labels mean; statistics: mean and standard deviation of its grey levels; parts: the boxes inside `box` that
     patches are cut from, None = all of it. Labels outside them are not read.
     """
 
@@ -35,7 +35,7 @@ class Region(NamedTuple):
     grid: Grid
     box: Box
     rule: LabelRule | None
-    statistics: tuple[float, float] | np.ndarray
+    statistics: tuple[float, float]
     parts: tuple[Box, ...] | None = None
 
     @property

@@ -8,22 +8,17 @@ import numpy as np
 
 from yseg.config import Domain, InputError, check
 from yseg.data import catalog
-from yseg.data.align import matching_levels
 from yseg.data.grid import Grid, LabelRule, apply_rule, label_rule, parse_rule, statistics
 from yseg.data.patches import Region, check_patch_fits
 from yseg.data.split import Box, Split, split
 from yseg.data.volume import check_pair, open_volume
-
-QUANTILES = 512  # of a histogram
-_SECTIONS, _SIDE, _SAMPLED = 32, 2048, 256  # sections looked at, the middle of them, and rows and columns of that; all at most
 
 
 class Volume(NamedTuple):
     """An opened domain.
 
     image, labels: TensorStores [z, y, x] (labels None = not opened); rule: what the labels mean, None = unknown; grid: the
-    working grid; split: train | validation | test, in voxels; pixel_size_nm: of the volume; flag: of the domain, for messages;
-    spec: the path or URL of the image.
+    working grid; split: train | validation | test, in voxels; pixel_size_nm: of the volume; flag: of the image, for messages.
     """
 
     image: Any
@@ -33,7 +28,6 @@ class Volume(NamedTuple):
     split: Split
     pixel_size_nm: float
     flag: str
-    spec: str
 
 
 def resolve(config):
@@ -104,7 +98,7 @@ def open_domain(domain, working_pixel_size_nm, flag, with_labels):
         check_pair(image, labels, image_flag, labels_flag)
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag)
     grid = Grid(tuple(image.shape), domain.pixel_size_nm, working_pixel_size_nm)
-    return Volume(image, labels, rule, grid, parts, domain.pixel_size_nm, image_flag, domain.image)
+    return Volume(image, labels, rule, grid, parts, domain.pixel_size_nm, image_flag)
 
 
 def image_statistics(volume):
@@ -113,62 +107,6 @@ def image_statistics(volume):
         return statistics(volume.image)
     except InputError as error:
         raise InputError(f"{volume.flag}: {error}") from error
-
-
-def grey_levels(volume):
-    """Quantiles of the grey levels of a Volume's training box, on the working grid, where the network meets them.
-
-    They are those of at most 32 evenly spaced sections, of the middle 2048 x 2048 working pixels of larger ones, and there of
-    evenly spaced rows and columns, at most 256 each.
-
-    Returns:
-      float64 [QUANTILES], the voxels at evenly spaced ranks, the minimum first and the maximum last. None lies between voxels, so
-      that an increasing map of the volume maps them alike.
-
-    Raises:
-      InputError: there are values that are not finite, or no working pixel lies in the training box.
-    """
-    box = volume.grid.inside(volume.split.train)
-    if box.is_empty:
-        raise InputError(f"{volume.flag}: the training box {volume.split.train} is smaller than a working pixel")
-    spans = [_middle(box.start[axis], box.stop[axis], _SIDE) for axis in (1, 2)]
-    steps = [-(-(stop - start) // _SAMPLED) for start, stop in spans]
-    sampled = []
-    for number in evenly_spaced(box.start[0], box.stop[0], _SECTIONS):
-        part = Box(*zip((number, number + 1), *spans, strict=True))
-        section = volume.grid.image(volume.image, part)[0, ::steps[0], ::steps[1]].ravel()
-        if not np.isfinite(section).all():
-            raise InputError(f"{volume.flag}: the image volume has values that are not finite in section {number}")
-        sampled.append(section)
-    return np.quantile(np.concatenate(sampled).astype(np.float64), np.linspace(0, 1, QUANTILES), method="nearest")
-
-
-def _middle(start, stop, largest):
-    extra = max(0, stop - start - largest)
-    return start + extra // 2, stop - (extra + 1) // 2
-
-
-def intensity_statistics(volume, config):
-    """What `yseg.training.step.z_score` normalises the grey levels of a Volume with.
-
-    Args:
-      volume: Volume of one of the config's domains, or another.
-      config: resolved `yseg.config.Experiment`.
-
-    Returns:
-      (mean, standard deviation) of its image. With the histogram alignment, but not of the source itself, float32 [2, level]: its
-      grey levels, and the z-scores of the source's at the same ranks of the histograms of the two training boxes (of all of a
-      volume that is not the config's).
-
-    Raises:
-      InputError: an image, the volume's or the source's, cannot be read or has values that are not finite.
-    """
-    is_source = volume.flag.startswith("--config.source.") or volume.spec == config.source.image != config.target.image
-    if config.sampling.intensity_alignment == "none" or is_source:
-        return image_statistics(volume)
-    source = open_domain(config.source, config.sampling.working_pixel_size_nm, "--config.source", with_labels=False)
-    mean, deviation = image_statistics(source)
-    return matching_levels(grey_levels(volume), (grey_levels(source) - mean) / deviation)
 
 
 def training_region(volume, config, parts=None, flag="--config.finetuning.boxes"):
@@ -193,7 +131,7 @@ def training_region(volume, config, parts=None, flag="--config.finetuning.boxes"
     check_patch_fits(region, config.sampling.patch_size, volume.flag)
     if volume.labels is not None and volume.rule.foreground.name == "classes":
         _check_classes(volume, config.model.classes, labelled)
-    return region._replace(statistics=intensity_statistics(volume, config))
+    return region._replace(statistics=image_statistics(volume))
 
 
 def _check_classes(volume, classes, boxes):

@@ -1,11 +1,11 @@
 """Network architectures: flax.linen modules and nothing else."""
 
 from yseg.config import has_reconstruction
-from yseg.models.domain_classifier import DomainClassifier, OutputDiscriminator
+from yseg.models.domain_classifier import DomainClassifier
 from yseg.models.unet import UNet
 from yseg.models.ynet import YNet
 
-__all__ = ["DomainClassifier", "OutputDiscriminator", "UNet", "YNet", "build_network"]
+__all__ = ["DomainClassifier", "UNet", "YNet", "build_network"]
 
 
 def build_network(config, method, axis_name=None):

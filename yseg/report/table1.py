@@ -8,8 +8,7 @@ from yseg.uncertainty import bootstrap_iou, mean_and_spread, paired_difference
 PAPER = {"VNC": {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55},
          "HeLa": {"ft": 8.83, "mmd": 2.33, "coral": 3.46, "dann": 11.80, "ynet": 22.51}}
 JOINT_METHOD, JOINT_FRACTION = "ynet", 0.15  # the method and the share of the target labels of the rows that use some
-NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net", "adaptsegnet": "AdaptSegNet",
-         "fda": "FDA",
+NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net",
          "joint": f"Y-Net + {100 * JOINT_FRACTION:g} % of the labels", "oracle": "oracle"}
 # How a run may be scored (batch statistics, rule of the threshold, views of a tile), and the column of that.
 SCORINGS = {("source", "fixed", 1): "source statistics", ("target", "fixed", 1): "target statistics",

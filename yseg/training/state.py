@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from yseg.config import has_reconstruction, level_weights
-from yseg.models import DomainClassifier, OutputDiscriminator, build_network
+from yseg.models import DomainClassifier, build_network
 
 
 @flax.struct.dataclass
@@ -71,9 +71,6 @@ def create_state(config, key):
                 f"level_{level}": classifier.init(jax.random.fold_in(classifier_key, level),
                                                   jnp.zeros((1, config.model.features * 2**level), jnp.float32))["params"]
                 for level in range(len(level_weights(config)))}
-        if config.method == "adaptsegnet":
-            outputs = jnp.zeros((1, side, side, config.model.classes), jnp.float32)
-            params["discriminator"] = OutputDiscriminator(config.adaptation.hidden).init(classifier_key, outputs)["params"]
         return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, segmentation_part(batch_stats),
                           optimizer.init(params))
 

@@ -19,14 +19,9 @@ def z_score(patches, statistics):
 
     Args:
       patches: grey levels of any type `[batch, y, x, section]`.
-      statistics: see `yseg.data.prepare.intensity_statistics`. `[2]`: mean and standard deviation of their volume. `[2, level]`:
-        grey levels of it, strictly increasing, and the z-scores that they have in the source after histogram matching; linear
-        between them, and constant beyond the outermost, which are the extremes of what was sampled.
+      statistics: `[2]`, mean and standard deviation of their volume.
     """
-    values = patches.astype(jnp.float32)
-    if statistics.ndim == 2:
-        return jnp.interp(values, statistics[0], statistics[1])
-    return (values - statistics[0]) / statistics[1]
+    return (patches.astype(jnp.float32) - statistics[0]) / statistics[1]
 
 
 def make_batch(raw, key, config):
