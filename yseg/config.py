@@ -142,7 +142,8 @@ class Adaptation:
     bandwidths: tuple[float, ...] = knob((0.25, 0.5, 1.0, 2.0, 4.0), "MMD: kernel bandwidths as multiples of the median"
                                          " distance", above=0)
     hidden: int = knob(64, "DANN: width of the domain classifiers' hidden layers", at_least=1)
-    reversal_gamma: float = knob(10.0, "DANN: steepness of Ganin's schedule of the reversal; 0 = full strength at once", at_least=0)
+    reversal_gamma: float = knob(10.0, "DANN: steepness of Ganin's schedule of the reversal; 0 = at full strength at once",
+                                 at_least=0)
     reconstruction_source: float = knob(1.0, "Y-Net: lambda_r of the source", at_least=0)
     reconstruction_target: float = knob(1.0, "Y-Net: lambda_r of the target", at_least=0)
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))

@@ -10,7 +10,7 @@ from yseg.config import Domain, InputError, check
 from yseg.data import catalog
 from yseg.data.grid import Grid, LabelRule, apply_rule, label_rule, parse_rule, statistics
 from yseg.data.patches import Region, check_patch_fits
-from yseg.data.split import Box, Split, split
+from yseg.data.split import Split, split
 from yseg.data.volume import check_pair, open_volume
 
 
