@@ -284,6 +284,9 @@ def _explain(error, values, argv):
 def _execute(program, values):
     _quieten()
     _cache_compiled(values.compilation_cache)
+    from yseg.parallel import keep_memory  # imports JAX, see there
+
+    keep_memory()
     try:
         program.main(values)
     except InputError as error:

@@ -6,6 +6,7 @@ This file is also the program that the tests start: `test_parallel.py devices` c
 
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -276,6 +277,30 @@ def test_on_host_copies_survive_a_step_that_reuses_the_memory():
     jax.jit(lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0)(state)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(copy))
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, copy, again)))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="not the GNU C library")
+def test_kept_memory_is_not_asked_of_the_system_again():
+    """A page fault for every page of 100 MB, written and freed ten times; with kept memory only in the first round."""
+    code = ("import resource, sys\nimport numpy as np\nfrom yseg.parallel import keep_memory\nif sys.argv[1:]:\n keep_memory()\n"
+            "def faults():\n return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+            "np.ones(12_500_000)\nbefore = faults()\nfor _ in range(9):\n np.ones(12_500_000)\nprint(faults() - before)")
+    environment = {**os.environ, "PYTHONPATH": str(Path(parallel.__file__).parents[1])}
+    given, kept = (int(subprocess.run([sys.executable, "-c", code, *arguments], env=environment, stdout=subprocess.PIPE,
+                                      text=True, timeout=120, check=True).stdout) for arguments in ((), ("keep",)))
+    assert kept < 1000
+    assert kept < given
+
+
+def test_options_that_xla_does_not_know_are_left_out(monkeypatch):
+    monkeypatch.setattr(parallel, "_CPU_OPTIONS", {"xla_cpu_no_such_option": "1"})
+    parallel._compiler_options.cache_clear()
+    try:
+        assert parallel._compiler_options() is None
+        mapped = parallel.map_shares(lambda shared, share, more: shared + share + more)
+        assert mapped(1.0, np.ones((1, 2)), 2.0).tolist() == [[4.0, 4.0]]
+    finally:
+        parallel._compiler_options.cache_clear()
 
 
 def test_outside_a_cluster_starting_processes_fails_in_one_line():

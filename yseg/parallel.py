@@ -5,6 +5,9 @@ function), and the gradients of the devices are averaged afterwards (`mean`). Th
 the devices' cotangents, so every device's gradient holds its own share times the number of devices; their mean is exact.
 """
 
+import ctypes
+import functools
+
 import jax
 import numpy as np
 from jax import lax
@@ -14,6 +17,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from yseg.config import InputError
 
 AXIS = "batch"
+# On a CPU, XLA 0.10 gives most convolutions to YNNPACK, which computes them on one core. Its other form uses
+# all; what is listed here is left to YNNPACK.
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE"}
+_MALLOC = {-8: 1, -4: 0, -1: -1}  # one arena; nothing by mmap; nothing given back: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
 
 
 def total(x, axis_name=None):
@@ -78,7 +85,7 @@ def map_step(step):
 
     The old state's memory is reused: it must not be read afterwards. The step has to reduce over `AXIS` all that it returns.
     """
-    return jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,))
+    return _map(step, (PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), PartitionSpec(), jax.devices(), (0,))
 
 
 def map_steps(step, cut, count):
@@ -92,12 +99,55 @@ def map_steps(step, cut, count):
     def steps(state, volumes, index, key):
         return lax.scan(lambda state, _: step(state, cut(volumes, index, state.step), key), state, length=count)
 
-    return jax.pmap(steps, axis_name=AXIS, in_axes=(None, None, 0, None), out_axes=(None, None), donate_argnums=(0,))
+    return _map(steps, (PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), PartitionSpec(), jax.devices(),
+                (0,))
 
 
 def map_shares(function):
     """`function(shared, share, more)` on the local devices; share and result have a leading device axis, the others none."""
-    return jax.pmap(function, in_axes=(None, 0, None))
+    return _map(function, (PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), PartitionSpec(AXIS), jax.local_devices())
+
+
+def _map(function, given, returned, devices, donated=()):
+    """The compiled function on some devices; `given` and `returned` say which arguments are shared out, and if the result is."""
+    mesh, shared_out = Mesh(devices, (AXIS,)), PartitionSpec(AXIS)
+
+    def of_one_device(*arguments):
+        arguments = [jax.tree.map(lambda leaf: leaf[0], argument) if spec == shared_out else argument
+                     for argument, spec in zip(arguments, given, strict=True)]
+        result = function(*arguments)
+        return jax.tree.map(lambda leaf: leaf[None], result) if returned == shared_out else result
+
+    mapped = jax.jit(jax.shard_map(of_one_device, mesh=mesh, in_specs=given, out_specs=returned, check_vma=False),
+                     donate_argnums=donated, compiler_options=_compiler_options())
+    if mesh.is_multi_process:
+        return lambda *arguments: multihost_utils.global_array_to_host_local_array(
+            mapped(*multihost_utils.host_local_array_to_global_array(arguments, mesh, given)), mesh, returned)
+    return mapped
+
+
+@functools.cache
+def _compiler_options():
+    """What XLA is told, or None: nothing on an accelerator, and nothing that this version of it does not know."""
+    if has_accelerator():
+        return None
+    try:
+        jax.jit(lambda: 0, compiler_options=_CPU_OPTIONS).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return _CPU_OPTIONS
+
+
+def keep_memory():
+    """Have this process use the memory that it has freed again instead of giving it back to the system.
+
+    XLA takes the temporary memory of a step anew each time. As the C library returns large blocks at once, the system hands it
+    out again page by page, zeroed: on a CPU a sixth of the step of a small network. The price is that a process keeps the most
+    that it has ever taken. To be called before the first step; without effect where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    for parameter, value in _MALLOC.items() if mallopt else ():
+        mallopt(parameter, value)
 
 
 def local_device_count():

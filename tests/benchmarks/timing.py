@@ -5,6 +5,8 @@ import statistics
 import time
 import traceback
 
+from yseg.parallel import keep_memory
+
 WARM_UP = 2  # calls that are not timed: they compile, and fill caches
 
 
@@ -44,6 +46,7 @@ class Side:
 
 
 def _serve(pipe, build, args):
+    keep_memory()  # as the programs do; for PyTorch, too
     try:
         run, facts = build(*args)
         for _ in range(WARM_UP):

@@ -31,12 +31,12 @@ def domain(volumes, **fields):
 
 def test_statistics_are_of_the_whole_image_and_the_region_is_the_training_box_alone(volumes):
     config = Experiment(sampling=Sampling(patch_size=8))
-    volume = open_domain(domain(volumes, validation_fraction=0.2, test_fraction=0.1), 10.0, "--config.source", with_labels=True)
+    volume = open_domain(domain(volumes, validation_fraction=0.25, test_fraction=0.25), 10.0, "--config.source", with_labels=True)
     region = training_region(volume, config)
     pixels = volumes["pixels"].astype(np.float64)
     np.testing.assert_allclose(region.statistics, (pixels.mean(), pixels.std()), rtol=1e-6)
     assert region.statistics == image_statistics(volume)
-    assert region.box == Box((0, 0, 0), (3, 20, 21))  # 42 of 60 columns of 5 nm, on 10 nm
+    assert region.box == Box((0, 0, 0), (3, 20, 15))  # 30 of 60 columns of 5 nm, on 10 nm
 
 
 def test_labels_are_not_opened_unless_they_are_needed(volumes):
