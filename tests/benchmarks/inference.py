@@ -20,7 +20,7 @@ from yseg.inference import make_predictor, make_tiling, predict_blocks, write_se
 from yseg.models import build_network
 from yseg.training.state import create_state, inference_variables
 
-SECTIONS = {SMALL: 4, PAPER: 2}
+SECTIONS = {SMALL: 2, PAPER: 1}
 SIDE = 1024  # voxels of a section
 SHALLOW, DEEP = 64, 512  # sections, for the memory
 

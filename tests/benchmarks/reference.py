@@ -182,12 +182,11 @@ def words(setting):
 
 
 def fastest(build, candidates, calls=3):
-    """(run, candidate) of the fastest of them: `build(candidate)` -> run, timed over some calls after two to warm up."""
+    """The fastest of the candidates: `build(candidate)` -> run, timed over some calls after one to warm up."""
     best = None
     for candidate in candidates:
         try:
             run = build(candidate)
-            run()
             run()
         except Exception as error:  # such as a compiler that is missing
             print(f"PyTorch: left out {candidate}: {type(error).__name__}: {str(error).splitlines()[0]}", flush=True)
@@ -198,11 +197,10 @@ def fastest(build, candidates, calls=3):
             run()
             times.append(time.perf_counter() - began)
         if best is None or min(times) < best[0]:
-            best = (min(times), run, candidate)
+            best = (min(times), candidate)
     if best is None:
         raise RuntimeError("PyTorch: no setting works")
-    # Once more from the start: threads are a setting of the whole process.
-    return build(best[2]), best[2]
+    return best[1]
 
 
 def wait():
@@ -215,7 +213,7 @@ def build_step(values, steps, dtype="float32"):
     """A side: `steps` training steps on one batch, in the fastest setting. Facts: the setting."""
     check(values)
 
-    def build(setting):
+    def build(setting, steps):
         step, _ = trainer(values, setting, dtype)
         images, labels = _images(values["images"], setting[0]), _labels(values["labels"])
 
@@ -226,15 +224,15 @@ def build_step(values, steps, dtype="float32"):
 
         return run
 
-    run, setting = fastest(build, settings())
-    return run, {"setting": words(setting)}
+    setting = fastest(lambda setting: build(setting, 2), settings())
+    return build(setting, steps), {"setting": words(setting)}
 
 
 def build_tiles(values, tiles, count):
     """A side: the network on `count` tiles, uint8 [y, x] each, one after the other: softmax, and back to NumPy."""
     check(values)
 
-    def build(setting):
+    def build(setting, count):
         memory_format, compiled, threads = setting
         torch.set_num_threads(threads)
         network = _network_of(values, memory_format).eval()
@@ -248,5 +246,5 @@ def build_tiles(values, tiles, count):
 
         return run
 
-    run, setting = fastest(build, settings())
-    return run, {"setting": words(setting)}
+    setting = fastest(lambda setting: build(setting, 1), settings())
+    return build(setting, count), {"setting": words(setting)}

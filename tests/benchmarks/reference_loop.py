@@ -95,10 +95,10 @@ def build_loop(values, volume, config, steps):
         return run
 
     # The layout and the compiler that are fastest for the step alone; then the threads and workers for the loop.
-    layout, compiled, _ = fastest(lambda setting: _steps_alone(values, setting, config), settings())[1]
+    layout, compiled, _ = fastest(lambda setting: _steps_alone(values, setting, config), settings())
     alike = [setting for setting in settings() if setting[:2] == (layout, compiled)]
-    run, (setting, workers) = fastest(build, [(setting, workers) for setting in alike for workers in (0, 1, 2)])
-    return run, {"setting": f"{words(setting)}, {workers} workers"}
+    chosen = fastest(build, [(setting, workers) for setting in alike for workers in (0, 1, 2)])
+    return build(chosen), {"setting": f"{words(chosen[0])}, {chosen[1]} workers"}
 
 
 def _steps_alone(values, setting, config):
