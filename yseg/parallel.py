@@ -142,7 +142,7 @@ def keep_memory():
     """Have this process use the memory that it has freed again instead of giving it back to the system.
 
     XLA takes the temporary memory of a step anew each time. As the C library returns large blocks at once, the system hands it
-    out again page by page, zeroed: on a CPU a sixth of the step of a small network. The price is that a process keeps the most
+    out again page by page, zeroed: on a CPU a tenth of the step of a small network. The price is that a process keeps the most
     that it has ever taken. To be called before the first step; without effect where the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
