@@ -18,6 +18,7 @@ from yseg.data.split import Box
 from yseg.data.volume import create_volume, open_volume
 from yseg.inference import make_predictor, make_tiling, predict_blocks, write_segmentation
 from yseg.models import build_network
+from yseg.parallel import keep_memory
 from yseg.training.state import create_state, inference_variables
 
 SECTIONS = {SMALL: 2, PAPER: 1}
@@ -121,6 +122,7 @@ def peak_memory(path):
 
 
 def _peak(path):
+    keep_memory()  # as the programs do
     config = experiment(SMALL)
     config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, working_pixel_size_nm=20.0))
     run, _ = build_segmentation(config, path, 5.0)

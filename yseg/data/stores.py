@@ -14,7 +14,7 @@ import tensorstore as ts
 
 from yseg.config import InputError
 
-CACHE_BYTES = 2**28  # decoded data kept for each volume, so that patches of one section do not decode it again and again
+CACHE_BYTES = 2**27  # decoded data kept for each volume, so that patches of one section do not decode it again and again
 NUMBERS = "uif"  # kinds of NumPy types that a volume may have
 CLOUDS = ("s3", "gs")
 CHUNKED = (".zarr", ".n5", ".precomputed")
