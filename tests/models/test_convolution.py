@@ -7,7 +7,8 @@ import pytest
 
 from yseg.models.convolution import _by_convolution, convolution, kernel_gradient
 
-SHAPES = [(2, 8, 8, 3, 5), (1, 1, 1, 2, 3), (3, 5, 9, 1, 4), (2, 1, 6, 4, 1)]
+# The first two take one product, the others three.
+SHAPES = [(2, 8, 8, 3, 5), (3, 6, 10, 2, 1), (1, 1, 1, 2, 3), (3, 5, 9, 1, 4), (2, 1, 6, 4, 1)]
 
 
 def arrays(shape):

@@ -34,7 +34,8 @@ def _squared_distance(x, y):
 
 def _kernel(x, y, bandwidths):
     """Mean over the bandwidths b [k] of exp(-|x - y|^2 / (2 b^2)) for two vectors [d]."""
-    return jnp.mean(jnp.exp(-_squared_distance(x, y) / (2 * bandwidths**2)))
+    distance = _squared_distance(x, y)
+    return sum(jnp.exp(-distance / (2 * bandwidth**2)) for bandwidth in bandwidths) / len(bandwidths)
 
 
 def _pairs(function):

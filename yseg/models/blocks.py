@@ -117,8 +117,8 @@ class Upsample(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        batch, height, width, _ = x.shape
-        x = nn.Dense(4 * self.features, dtype=self.dtype)(x)
+        batch, height, width, channels = x.shape
+        x = nn.Dense(4 * self.features, dtype=self.dtype)(x.reshape(-1, channels))
         x = x.reshape(batch, height, width, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
         return x.reshape(batch, 2 * height, 2 * width, self.features)
 
@@ -165,4 +165,5 @@ class Decoder(nn.Module):
             if self.skips:
                 x = jnp.concatenate([activations[level], x], axis=-1)
             x = self.block(self.features * 2**level, name=f"level_{level}")(x, train, keys)
-        return nn.Dense(self.outputs, dtype="float32", name="output")(x.astype("float32"))
+        outputs = nn.Dense(self.outputs, dtype="float32", name="output")(x.astype("float32").reshape(-1, x.shape[-1]))
+        return outputs.reshape(*x.shape[:-1], self.outputs)
