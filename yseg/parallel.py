@@ -18,7 +18,7 @@ from yseg.config import InputError
 
 AXIS = "batch"
 # On a CPU, XLA 0.10 gives most convolutions to YNNPACK, which computes them on one core. Its other form uses
-# all; what is listed here is left to YNNPACK. It also prefers vectors of half the width that the processor has.
+# all; what is listed here is left to YNNPACK. XLA also prefers vectors of 256 bits, where the processor may have 512.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
                 "xla_cpu_prefer_vector_width": "512"}
 _MALLOC = {-8: 1, -4: 0, -1: -1}  # one arena; nothing by mmap; nothing given back: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
