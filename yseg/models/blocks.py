@@ -118,6 +118,7 @@ class Upsample(nn.Module):
     @nn.compact
     def __call__(self, x):
         batch, height, width, channels = x.shape
+        # Over rows: for the gradient of the weights of a layer over maps, XLA transposes the whole map on a CPU.
         x = nn.Dense(4 * self.features, dtype=self.dtype)(x.reshape(-1, channels))
         x = x.reshape(batch, height, width, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
         return x.reshape(batch, 2 * height, 2 * width, self.features)
