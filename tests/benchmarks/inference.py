@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import multiprocessing
+import statistics
 import tempfile
 from pathlib import Path
 
@@ -21,9 +22,10 @@ from yseg.models import build_network
 from yseg.parallel import keep_memory
 from yseg.training.state import create_state, inference_variables
 
-SECTIONS = {SMALL: 2, PAPER: 1}
+SECTIONS = {SMALL: 8, PAPER: 1}  # of the volume: reading the first and writing the last has nothing to overlap with
 SIDE = 1024  # voxels of a section
 SHALLOW, DEEP = 64, 512  # sections, for the memory
+MEMORY_ROUNDS = 5  # processes that do the same differ by up to 150 MiB
 
 
 def _network(config):
@@ -95,24 +97,26 @@ def suite(rounds, with_pytorch):
                                     "PyTorch", note, units=sections))
                     rows.append(row("inference", f"bare network: {what}", seconds["bare"], seconds["theirs"], 0.9, "PyTorch",
                                     facts["theirs"]["setting"], units=sections))
-    return [*rows, memory()]
+    return [*rows, memory(MEMORY_ROUNDS)]
 
 
-def memory():
-    """The row of the peak memory of a process that segments a deep volume against one that segments a shallow one."""
-    peaks = {}
-    for sections in (SHALLOW, DEEP):
-        with tempfile.TemporaryDirectory() as folder:
-            path = f"{folder}/image.zarr"
-            array = zarr.create_array(path, shape=(sections, SIDE, SIDE), chunks=(1, 256, 256), dtype=np.uint8)
-            section = drawn((SIDE, SIDE))[0]
+def memory(rounds):
+    """The row of the peak memory of processes that segment a deep volume against those that segment a shallow one."""
+    peaks = {SHALLOW: [], DEEP: []}
+    with tempfile.TemporaryDirectory() as folder:
+        section = drawn((SIDE, SIDE))[0]
+        for sections in peaks:
+            array = zarr.create_array(f"{folder}/{sections}.zarr", shape=(sections, SIDE, SIDE), chunks=(1, 256, 256),
+                                      dtype=np.uint8)
             for number in range(sections):
                 array[number] = section
-            peaks[sections] = peak_memory(path)
-    value = peaks[DEEP] / peaks[SHALLOW]
-    return {"suite": "inference", "what": f"peak memory, {DEEP} x {SIDE} x {SIDE}", "ours, ms": None,
-            "against": f"{SHALLOW} x {SIDE} x {SIDE}", "its ms": None, "ratio": value, "±": None, "goal": 1.1,
-            "met": "yes" if value <= 1.1 else "no", "note": f"{peaks[DEEP]:.0f} and {peaks[SHALLOW]:.0f} MiB"}
+        for _ in range(rounds):
+            for sections, found in peaks.items():
+                found.append(peak_memory(f"{folder}/{sections}.zarr"))
+    medians = {sections: statistics.median(found) for sections, found in peaks.items()}
+    return row("inference", f"peak memory, {DEEP} x {SIDE} x {SIDE}", peaks[DEEP], peaks[SHALLOW], 1.1,
+               f"{SHALLOW} x {SIDE} x {SIDE}",
+               f"{medians[DEEP]:.0f} and {medians[SHALLOW]:.0f} MiB") | {"ours, ms": None, "its ms": None}
 
 
 def peak_memory(path):

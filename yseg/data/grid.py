@@ -150,13 +150,13 @@ def _area_taps(low, length, size):
 
 
 def _gather(values, taps, offset, axis):
-    """Weighted sums along an axis of `values`, whose first sample there is number `offset`."""
-    column = [1] * values.ndim
-    column[axis] = -1
-    total = 0
+    """Weighted sums along an axis, 0 or 1, of `values` [y, x, ...], whose first sample there is number `offset`."""
+    channels, total = values[0, 0].size, 0
     for index, weight in zip(taps.index.T - offset, taps.weight.T, strict=True):
-        total = total + np.take(values, index, axis) * weight.reshape(column)
-    return total
+        taken = np.take(values, index, axis)
+        # Rows of all pixels and channels: NumPy's inner loop would else be as short as there are channels.
+        total = total + taken.reshape(len(taken), -1) * (weight[:, None] if axis == 0 else np.repeat(weight, channels))
+    return total.reshape(taken.shape)
 
 
 def _resample(section, rows, columns, offset):
