@@ -22,10 +22,10 @@ from yseg.models import build_network
 from yseg.parallel import keep_memory
 from yseg.training.state import create_state, inference_variables
 
-SECTIONS = {SMALL: 8, PAPER: 1}  # of the volume: reading the first and writing the last has nothing to overlap with
+SECTIONS = {SMALL: 8, PAPER: 1}  # of the volume: reading the first and writing the last overlap with nothing
 SIDE = 1024  # voxels of a section
 SHALLOW, DEEP = 64, 512  # sections, for the memory
-MEMORY_ROUNDS = 5  # processes that do the same differ by up to 150 MiB
+MEMORY_ROUNDS = 5  # processes that do the same differ by up to 165 MiB
 
 
 def _network(config):
