@@ -1,7 +1,7 @@
 """The whole way in minutes and without data: two procedural volumes, one like FIB-SEM of mouse, one like ssTEM of fly.
 
 The methods are those of Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume electron microscopy
-imaging, ISBI 2019; the images are drawn by yseg.data.phantom. A small 2-D U-Net is trained on the labelled source and adapted
+imaging, ISBI 2019; the images are drawn by yseg.volumes.phantom.phantom. A small 2-D U-Net is trained on the labelled source and adapted
 to the target without its labels, both at 10 nm; it is scored by the IoU on the last 33 % of the target along x. The figures
 show that the programs work; they say nothing about real tissue. Learning rate, augmentation and weight of the reconstruction were
 chosen on a phantom of another seed, the number of steps by the time they take.

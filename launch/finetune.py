@@ -50,8 +50,8 @@ def main(values):
 
 
 def _cross_validate(start, fraction, values):
-    from yseg.folds import COLUMNS, cross_validate  # needs JAX, for which --help and a bad flag need not wait
     from yseg.report import print_table
+    from yseg.studies.cross_validation import COLUMNS, cross_validate
 
     found = cross_validate(start, values.workdir, values.folds, fraction, values.steps, values.learning_rate, values.seed,
                            tell=lambda line: print(line, flush=True))

@@ -33,16 +33,16 @@ def define(values):
 
 def main(values):
     """Plan, say what it costs, train, score, write."""
-    from yseg import reproduce  # needs JAX, for which --help and a bad flag need not wait
-    from yseg.data.prepare import resolve
+    from yseg.data.domain import resolve
+    from yseg.studies import paper
 
     seeds, fractions = program.numbers("seeds", values.seeds, int), program.numbers("fractions", values.fractions, float)
-    configs = {method: resolve(reproduce.with_budget(config, values.budget)) for method, config in values.config.items()}
-    runs = reproduce.plan(values.experiment, configs, seeds, fractions, values.methods, values.labelled_rows)
-    print(reproduce.cost(runs, values.out), flush=True)
+    configs = {method: resolve(paper.with_budget(config, values.budget)) for method, config in values.config.items()}
+    runs = paper.plan(values.experiment, configs, seeds, fractions, values.methods, values.labelled_rows)
+    print(paper.cost(runs, values.out), flush=True)
     tuning_steps = 2 if values.budget == "smoke" else values.tuning_steps
-    rows = reproduce.execute(runs, values.out, tuning_steps, tell=lambda line: print(line, flush=True))
-    print(reproduce.summarise(values.experiment, runs, rows, values.out))
+    rows = paper.execute(runs, values.out, tuning_steps, tell=lambda line: print(line, flush=True))
+    print(paper.summarise(values.experiment, runs, rows, values.out))
 
 
 PROGRAM = program.Program(__doc__, define, main, takes_config=True, every_method=True)

@@ -21,7 +21,7 @@ def define(values):
 def main(values):
     """Train, judge, rank."""
     from yseg.report import print_table  # needs Matplotlib and JAX, for which --help and a bad flag need not wait
-    from yseg.sweep import COLUMNS, sweep
+    from yseg.studies.weight_search import COLUMNS, sweep
 
     weights = program.numbers("weights", values.weights, float)
     rows = sweep(values.config, weights, values.out, tell=lambda line: print(line, flush=True))

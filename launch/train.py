@@ -34,7 +34,7 @@ def main(values):
         from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
 
         parallel.start_processes()
-    from yseg.population import train_population  # needs JAX, too
+    from yseg.runs.population import train_population
 
     runs = members(values.config, values.workdir, values.seeds)
     for last in train_population(*zip(*runs, strict=True), together=values.together):

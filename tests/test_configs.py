@@ -13,11 +13,11 @@ import pytest
 
 from launch import program, train
 from yseg.config import METHODS, Domain, Inference, InputError, Record, Sampling, check, from_json, to_json, uses_target
-from yseg.data.catalog import DATASETS
-from yseg.data.phantom import phantom
 from yseg.models import build_network
 from yseg.training.state import create_state
 from yseg.training.step import make_step
+from yseg.volumes.catalog import DATASETS
+from yseg.volumes.phantom import phantom
 
 CONFIGS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.py"))
 every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -18,21 +18,24 @@ import zarr
 import yseg
 from yseg import parallel
 from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, from_json, to_json
-from yseg.data.grid import Grid, statistics
+from yseg.data.box import Box, parse_region
+from yseg.data.domain import open_domain, resolve, training_region
+from yseg.data.grey_levels import statistics
+from yseg.data.grid import Grid
 from yseg.data.patches import make_reader
-from yseg.data.prepare import open_domain, resolve, training_region
-from yseg.data.split import Box, parse_region
-from yseg.data.volume import create_volume, open_volume
-from yseg.inference import make_predictor, predict_blocks, predicted_classes
-from yseg.metrics import confusion
+from yseg.inference.blocks import predict_blocks
+from yseg.inference.outputs import predicted_classes
+from yseg.inference.predictor import make_predictor
+from yseg.metrics.counts import confusion
 from yseg.models import build_network
-from yseg.runs import load_state, read_config
+from yseg.runs.folder import load_state, read_config
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import Member, TrainingDiverged, fit
 from yseg.training.recorder import Recorder, read_metrics
 from yseg.training.state import create_state, inference_variables
 from yseg.training.statistics import make_estimate
 from yseg.training.step import make_step
+from yseg.volumes.volume import create_volume, open_volume
 
 SHAPE = "4,64,64"
 

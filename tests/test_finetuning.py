@@ -12,12 +12,12 @@ import yseg
 from launch import finetune as launcher
 from launch import program
 from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
-from yseg.data.prepare import resolve
-from yseg.data.split import parse_region
-from yseg.data.volume import create_volume, open_volume
+from yseg.data.box import parse_region
+from yseg.data.domain import resolve
 from yseg.experiment import supervised
-from yseg.runs import load_state, read_config
+from yseg.runs.folder import load_state, read_config
 from yseg.training.state import inference_variables
+from yseg.volumes.volume import create_volume, open_volume
 
 SHAPE = (4, 64, 96)
 

@@ -22,10 +22,11 @@ import tensorstore as ts
 
 from yseg import parallel
 from yseg.config import METHODS, Experiment, InputError, no_augmentation
-from yseg.data.grid import Grid, label_rule
+from yseg.data.grid import Grid
+from yseg.data.labels import label_rule
 from yseg.data.patches import Region, make_reader
 from yseg.models import build_network
-from yseg.population import population_step
+from yseg.runs.population import population_step
 from yseg.training.state import create_state
 from yseg.training.step import make_step
 

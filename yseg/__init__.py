@@ -30,7 +30,7 @@ from yseg.config import (
 
 __version__ = "0.1.0"
 _VERBS = {name: "experiment" for name in ("evaluate", "finetune", "segment", "train")} | {
-    "export": "release", "load_model": "model_folder", "cross_validate": "folds"}
+    "export": "trained.export", "load_model": "trained.released", "cross_validate": "studies.cross_validation"}
 _MODULES = ("losses", "models")
 
 __all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "Inference", "InputError", "Loss", "Model",

@@ -13,22 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from yseg import semi_supervised
-from yseg.calibration import chosen_threshold
 from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, FineTuning, InputError
-from yseg.data.catalog import DATASETS
-from yseg.data.grid import apply_rule
-from yseg.data.prepare import given_domain, open_domain
-from yseg.data.split import parse_region
-from yseg.data.volume import check_output, create_volume
-from yseg.inference import score, write_segmentation
-from yseg.metrics import scores
-from yseg.model_folder import ReleasedModel
-from yseg.pictures import copying, middle_section
-from yseg.preparation import compiled_step, prepare, run
+from yseg.data import target_labels
+from yseg.data.box import parse_region
+from yseg.data.domain import given_domain, open_domain
+from yseg.data.labels import apply_rule
+from yseg.files import write_whole
+from yseg.inference.outputs import score, write_segmentation
+from yseg.metrics.counts import scores
 from yseg.report import overlay
-from yseg.runs import REPORT, read_config
-from yseg.trained import (
+from yseg.runs.folder import REPORT, read_config
+from yseg.runs.samples import copying, middle_section
+from yseg.runs.session import compiled_step, prepare, run
+from yseg.trained.network import (
     chosen_statistics,
     config_of,
     open_to_score,
@@ -39,7 +36,10 @@ from yseg.trained import (
     with_augmentation,
     with_progress,
 )
-from yseg.training.recorder import write_whole
+from yseg.trained.released import ReleasedModel
+from yseg.trained.threshold import chosen_threshold
+from yseg.volumes.catalog import DATASETS
+from yseg.volumes.volume import check_output, create_volume
 
 OBJECT_VOXELS = 2**26  # largest region whose objects are counted: it is held in memory
 
@@ -82,7 +82,7 @@ def supervised(config, fraction, start="", sections=None):
         raise InputError(f"--fraction={fraction}: must be at least 0 and at most 1")
     target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=True)
     tuning = FineTuning(start=start and str(Path(start).absolute()), fraction=fraction,
-                        boxes=semi_supervised.label_boxes(config, target, fraction, sections))
+                        boxes=target_labels.label_boxes(config, target, fraction, sections))
     # What is trained on the target has the target's statistics as its own.
     return dataclasses.replace(config, method="ft", finetuning=tuning, semi_supervised="finetune", labelled_boxes=(),
                                model=dataclasses.replace(config.model, batch_statistics="source"))
@@ -129,12 +129,12 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
 
     Args:
       workdir: the folder of the run; or a `yseg.load_model`, whose folder stays as it is: nothing is written.
-      image: a volume, see `yseg.data.volume.open_volume`; None = the config's target, and of it the box kept for the test.
+      image: a volume, see `yseg.volumes.volume.open_volume`; None = the config's target, and of it the box kept for the test.
       labels: its label volume.
       pixel_size_nm: its size of a pixel in y and x.
       foreground: which of its label values are foreground, as in `yseg.config.Domain`; default ">0".
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume, or the test box of the config's own.
-      threshold: of the foreground probability; None = the config's; "matched" = see `yseg.calibration.matched_threshold`.
+      threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`.
       domain: without an image: "target", or "source" for the validation box of the source.
       batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for the source.
       test_time_augmentation: see `yseg.config.Inference`; None = the config's.
@@ -144,7 +144,7 @@ def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=No
       dict, also written as results.json (results_source.json for the source, results_source_statistics.json and the like for
       other statistics than the config's, ..._matched.json for a matched threshold, ..._augmented.json or ..._plain.json for
       test-time augmentation other than the config's): iou, precision, recall, f1, accuracy, per_section_iou and the others of
-      `yseg.metrics.scores`, those of `yseg.objects.object_scores` (of a region that fits into memory), None where undefined;
+      `yseg.metrics.counts.scores`, those of `yseg.metrics.objects.object_scores` (of a region that fits into memory), None where undefined;
       threshold, batch_statistics, test_time_augmentation, image, labels, region, step and wall_time in seconds.
 
     Raises:
@@ -202,12 +202,12 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
 
     Args:
       workdir: the folder of the run; or a `yseg.load_model`, whose folder stays as it is.
-      image: a volume of any size, see `yseg.data.volume.open_volume`.
+      image: a volume of any size, see `yseg.volumes.volume.open_volume`.
       output: a path that ends in .zarr; it has the region's shape.
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists.
-      threshold: of the foreground probability; None = the config's; "matched" = see `yseg.calibration.matched_threshold`.
+      threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`.
       batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for its source.
       test_time_augmentation: see `yseg.config.Inference`; None = the config's.
       quiet: show no progress.

@@ -14,13 +14,16 @@ import zarr
 from tests.benchmarks import ours
 from tests.benchmarks.setting import DEVIATION, MEAN, PAPER, SMALL, drawn, experiment
 from tests.benchmarks.timing import compare, row
+from yseg.data.box import Box
 from yseg.data.grid import Grid
-from yseg.data.split import Box
-from yseg.data.volume import create_volume, open_volume
-from yseg.inference import make_predictor, make_tiling, predict_blocks, write_segmentation
+from yseg.inference.blocks import predict_blocks
+from yseg.inference.outputs import write_segmentation
+from yseg.inference.predictor import make_predictor
+from yseg.inference.tiling import make_tiling
 from yseg.models import build_network
 from yseg.parallel import keep_memory
 from yseg.training.state import create_state, inference_variables
+from yseg.volumes.volume import create_volume, open_volume
 
 SECTIONS = {SMALL: 8, PAPER: 1}  # of the volume: reading the first and writing the last overlap with nothing
 SIDE = 1024  # voxels of a section

@@ -10,16 +10,17 @@ from tests.benchmarks import ours
 from tests.benchmarks.setting import DEVIATION, LARGE, MEAN, PAPER, SMALL, drawn, experiment
 from tests.benchmarks.timing import compare, row
 from yseg import parallel
-from yseg.data.grid import Grid, label_rule
+from yseg.data.box import Box
+from yseg.data.grid import Grid
+from yseg.data.labels import label_rule
 from yseg.data.patches import Region, make_reader
-from yseg.data.split import Box
-from yseg.data.volume import open_volume
 from yseg.models import build_network
-from yseg.preparation import several_steps
+from yseg.runs.session import several_steps
 from yseg.training.loop import Member, fit
 from yseg.training.recorder import Recorder
 from yseg.training.state import create_state
 from yseg.training.step import make_step
+from yseg.volumes.volume import open_volume
 
 SHAPE = (20, 512, 512)  # of a volume
 STEPS = {SMALL: 40, PAPER: 12, LARGE: 40}  # of a call

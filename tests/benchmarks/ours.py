@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests.benchmarks.setting import raw_batch, z_scored
-from yseg import objectives, parallel
+from yseg import parallel
 from yseg.config import uses_target
 from yseg.losses import soft_jaccard
+from yseg.methods import objectives
 from yseg.models import build_network
 from yseg.training.state import create_state
 from yseg.training.step import make_step

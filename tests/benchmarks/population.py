@@ -12,7 +12,7 @@ from tests.benchmarks.setting import SMALL, experiment
 from tests.benchmarks.startup import CONFIG, ROOT, command
 from tests.benchmarks.timing import compare, row
 from yseg import parallel
-from yseg.population import population_step
+from yseg.runs.population import population_step
 
 SEEDS = (0, 1, 2)
 MEMBERS, STEPS = 8, 10  # of a step, and of a call

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yseg.config import InputError
-from yseg.data.grid import Condition, Grid, LabelRule, apply_rule, label_rule, parse_rule, statistics
-from yseg.data.split import Box
+from yseg.data.box import Box
+from yseg.data.grey_levels import statistics
+from yseg.data.grid import Grid
+from yseg.data.labels import Condition, LabelRule, apply_rule, label_rule, parse_rule
 
 RATIOS = [10 / 4.6, 2.0, 1.0, 0.5, 3.7, 10 / 15, 1.5, 8 / 5, 1.0001]
 FOREGROUND = LabelRule(Condition(">", (0,)))

@@ -6,9 +6,10 @@ import pytest
 import tensorstore as ts
 
 from yseg.config import Experiment, InputError
-from yseg.data.grid import Grid, label_rule
+from yseg.data.box import Box
+from yseg.data.grid import Grid
+from yseg.data.labels import label_rule
 from yseg.data.patches import Region, ResidentReader, StreamingReader, check_patch_fits, locations, make_reader, section_numbers
-from yseg.data.split import Box
 
 
 def experiment(**sampling):

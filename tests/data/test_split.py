@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yseg.config import InputError
-from yseg.data.split import Box, parse_region, share_of, split
+from yseg.data.box import Box, parse_region
+from yseg.data.split import share_of, split
 
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
 

@@ -11,7 +11,7 @@ from tiny import experiment
 import yseg
 from launch import train
 from launch.train import members
-from yseg.runs import load_state
+from yseg.runs.folder import load_state
 
 
 def test_without_seeds_there_is_one_run_in_the_workdir_itself():

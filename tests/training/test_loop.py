@@ -8,7 +8,7 @@ from tiny import experiment
 import yseg
 from yseg import parallel
 from yseg.config import Experiment, Optimizer, Record, Sampling, no_augmentation
-from yseg.runs import load_state
+from yseg.runs.folder import load_state
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import _due, _next_call
 from yseg.training.recorder import read_metrics

@@ -10,10 +10,11 @@ import optax
 import pytest
 
 from yseg.config import METHODS, Experiment, no_augmentation
-from yseg.data.phantom import phantom
+from yseg.data.grey_levels import z_score
 from yseg.models import build_network
 from yseg.training.state import create_state, inference_variables
-from yseg.training.step import make_batch, make_step, z_score
+from yseg.training.step import make_batch, make_step
+from yseg.volumes.phantom import phantom
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling takes most of the time
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from yseg import parallel
 from yseg.config import InputError
-from yseg.data.grid import Grid, LabelRule
-from yseg.data.split import Box
+from yseg.data.box import Box
+from yseg.data.grid import Grid
+from yseg.data.labels import LabelRule
 
 READ_AHEAD = 3  # steps
 LABELS = {"source": "labels", "labelled": "labelled_labels"}  # names of the label patches of a region

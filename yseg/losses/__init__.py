@@ -1,9 +1,9 @@
 """The losses: one file each, pure functions of arrays."""
 
 from yseg.losses.adversarial import domain_accuracy, domain_loss, reversal_schedule, reverse_gradient
-from yseg.losses.coral import coral
-from yseg.losses.mmd import median_bandwidths, mmd
-from yseg.losses.reconstruction import reconstruction
+from yseg.losses.correlation_alignment import coral
+from yseg.losses.mean_discrepancy import median_bandwidths, mmd
+from yseg.losses.reconstruction_error import reconstruction
 from yseg.losses.segmentation import cross_entropy, focal, segmentation_loss, soft_dice, soft_jaccard, tversky
 
 __all__ = [

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from yseg import parallel
-from yseg.objectives import images_per_step
+from yseg.methods.objectives import images_per_step
 from yseg.report import progress
 
 

@@ -1,11 +1,12 @@
 """The record of a training: metrics.jsonl, one object a line, and the same as TensorBoard events."""
 
 import json
-import os
 from pathlib import Path
 
 import matplotlib.image
 from tensorboardX import SummaryWriter
+
+from yseg.files import write_whole
 
 METRICS = "metrics.jsonl"
 
@@ -23,17 +24,6 @@ def read_metrics(workdir):
         if not line.endswith("\n"):
             break
     return rows
-
-
-def write_whole(path, text):
-    """Write a text file so that a reader, or a crash, never meets half of it."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 class Recorder:

@@ -8,11 +8,11 @@ import jax
 import numpy as np
 
 from yseg import parallel
+from yseg.data.grey_levels import z_score
 from yseg.data.patches import make_reader
 from yseg.models import build_network
 from yseg.models.blocks import MOMENTUM
 from yseg.training.state import segmentation_part
-from yseg.training.step import z_score
 
 BATCHES = 32
 

@@ -6,22 +6,13 @@ import optax
 
 from yseg import parallel
 from yseg.data.augment import augment_batch
-from yseg.objectives import Batch, Context, objective, sample_keys
+from yseg.data.grey_levels import z_score
+from yseg.methods.objectives import Batch, Context, objective, sample_keys
 from yseg.training.state import TrainState, make_optimizer
 
 # Keys of augmentation come from another branch than the objective's, so that a method can draw more without changing the images.
 AUGMENTATION, OBJECTIVE = 0, 1
 SOURCE, TARGET, LABELLED = 0, 1, 2
-
-
-def z_score(patches, statistics):
-    """Raw grey levels as the network gets them: float32 `[batch, y, x, section]`, about 0 and of deviation 1.
-
-    Args:
-      patches: grey levels of any type `[batch, y, x, section]`.
-      statistics: `[2]`, mean and standard deviation of their volume.
-    """
-    return (patches.astype(jnp.float32) - statistics[0]) / statistics[1]
 
 
 def make_batch(raw, key, config):

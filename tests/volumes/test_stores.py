@@ -1,0 +1,209 @@
+"""Chunked arrays: what was written by hand or by another library, as volumes [z, y, x]; and what is refused."""
+
+import http.server
+import json
+import os
+import struct
+import subprocess
+import sys
+import threading
+import urllib.parse
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+
+import yseg
+from yseg.config import InputError
+from yseg.volumes.stores import is_chunked, is_hdf5
+from yseg.volumes.volume import open_volume
+
+
+def voxels(shape=(3, 8, 10), dtype=np.uint16):
+    return np.random.default_rng(0).integers(0, 255, shape).astype(dtype)
+
+
+def read(spec):
+    return open_volume(str(spec)).read().result()
+
+
+def refused(spec):
+    """The message of the InputError for `spec`: one line that names the flag and the spec."""
+    with pytest.raises(InputError) as caught:
+        open_volume(str(spec), "--image")
+    assert str(caught.value).startswith(f"--image={spec}")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- Local ---
+
+
+def write_n5(folder, values):
+    """An N5 array of one raw block, by hand: sizes with x first, x fastest, big-endian."""
+    (folder / "0" / "0").mkdir(parents=True)
+    sizes = values.shape[::-1]
+    metadata = {"dimensions": sizes, "blockSize": sizes, "dataType": values.dtype.name, "compression": {"type": "raw"}}
+    (folder / "attributes.json").write_text(json.dumps(metadata))
+    header = struct.pack(">HH3I", 0, 3, *sizes)
+    (folder / "0" / "0" / "0").write_bytes(header + values.astype(values.dtype.newbyteorder(">")).tobytes())
+
+
+def write_precomputed(folder, values, channels=1):
+    """A Neuroglancer precomputed volume of one raw chunk, by hand; its origin is not 0."""
+    (folder / "full").mkdir(parents=True)
+    (x, y, z), offset = values.shape[::-1], (5, 6, 7)
+    scale = {"key": "full", "size": [x, y, z], "voxel_offset": offset, "chunk_sizes": [[x, y, z]], "encoding": "raw",
+             "resolution": [5, 5, 50]}
+    (folder / "info").write_text(json.dumps({
+        "@type": "neuroglancer_multiscale_volume", "type": "image", "data_type": values.dtype.name, "num_channels": channels,
+        "scales": [scale, {**scale, "key": "half", "size": [x // 2, y // 2, z]}]}))
+    name = "_".join(f"{first}-{first + size}" for first, size in zip(offset, (x, y, z), strict=True))
+    (folder / "full" / name).write_bytes(values.tobytes() * channels)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_n5_and_precomputed_are_z_y_x(tmp_path, dtype):
+    values = voxels(dtype=dtype)
+    write_n5(tmp_path / "a.n5" / "volumes" / "raw", values)
+    write_precomputed(tmp_path / "a.precomputed", values)
+    for spec in (tmp_path / "a.n5" / "volumes" / "raw", tmp_path / "a.precomputed"):
+        store = open_volume(str(spec))
+        assert (tuple(store.shape), tuple(store.origin)) == (values.shape, (0, 0, 0))
+        np.testing.assert_array_equal(store.read().result(), values)
+        np.testing.assert_array_equal(store[1, 2:5, 3:].read().result(), values[1, 2:5, 3:])
+
+
+def test_several_channels_and_what_is_missing_are_refused(tmp_path):
+    write_precomputed(tmp_path / "a.precomputed", voxels(), channels=2)
+    assert "2 channels" in refused(tmp_path / "a.precomputed")
+    assert "no such file" in refused(tmp_path / "b.n5")
+    (tmp_path / "c.n5").mkdir()
+    assert "not a Zarr, N5 or precomputed array" in refused(tmp_path / "c.n5")
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (2, 4, 4), "compression": "gzip"}])
+@pytest.mark.parametrize("dtype", ["uint8", ">u2", "float32", "bool"])
+def test_an_hdf5_dataset_has_the_values_that_were_written(tmp_path, options, dtype):
+    values = voxels().astype(dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("volumes/raw", data=values, **options)
+        file.create_dataset("section", data=values[0])
+    store = open_volume(f"{tmp_path / 'a.h5'}:volumes/raw")
+    np.testing.assert_array_equal(store.read().result(), values)
+    np.testing.assert_array_equal(store[1:, 3:5, 4:9].read().result(), values[1:, 3:5, 4:9])
+    np.testing.assert_array_equal(read(f"{tmp_path / 'a.h5'}:/section"), values[:1])
+
+
+def test_many_threads_read_one_hdf5_file(tmp_path):
+    values = voxels((12, 64, 64), np.uint8)
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file.create_dataset("raw", data=values, chunks=(1, 32, 32), compression="gzip")
+    store = open_volume(f"{tmp_path / 'a.hdf5'}:raw")
+    reads = [store[k % 12, k % 7:, 5:60].read() for k in range(96)]
+    for k, future in enumerate(reads):
+        np.testing.assert_array_equal(future.result(), values[k % 12, k % 7:, 5:60])
+
+
+def test_hdf5_that_is_no_volume_is_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("volumes/raw", data=voxels())
+        file.create_dataset("movie", data=np.zeros((2, 3, 4, 5)))
+        file.create_dataset("names", data=[b"a", b"b"])
+    for spec in (path, f"{path}:raw", f"{path}:volumes"):
+        assert "one of movie, names, volumes/raw" in refused(spec)
+    assert "2 x 3 x 4 x 5" in refused(f"{path}:movie")
+    assert "type object" in refused(f"{path}:names")
+    assert "no such file" in refused(tmp_path / "b.h5:raw")
+    path.write_bytes(b"not HDF5")
+    assert "cannot be read as HDF5" in refused(f"{path}:raw")
+
+
+def test_what_names_which_format():
+    assert is_chunked("s3://bucket/folder/a.zarr/0")
+    assert is_chunked("gs://bucket/a.precomputed")
+    assert not is_chunked("http://host/a.zarr")
+    assert not is_chunked("s3://bucket/a.tif")
+    assert is_hdf5("folder:with:colons/a.H5:b/c")
+    assert not is_hdf5("a.h5.zarr:b")
+
+
+# --- In the cloud ---
+
+
+class Bucket(http.server.SimpleHTTPRequestHandler):
+    """The parts of S3's and of Google's interface that reading takes, over the files of a folder."""
+
+    def log_message(self, *message):
+        pass
+
+    def do_HEAD(self):
+        self._answer(with_body=False)
+
+    def do_GET(self):
+        self._answer(with_body=True)
+
+    def _answer(self, with_body):
+        parts = urllib.parse.urlsplit(self.path)
+        google = parts.path.startswith("/storage/v1/b/")
+        key = urllib.parse.unquote(parts.path.removeprefix("/storage/v1/b/").replace("/o/", "/", 1)).lstrip("/")
+        file = self.server.folder / key
+        if not file.is_file():
+            return self._send(404, b"")
+        body = file.read_bytes()
+        if google and "alt=media" not in parts.query:
+            body = json.dumps({"name": key, "size": str(len(body)), "generation": "1", "metageneration": "1"}).encode()
+        wanted = self.headers.get("Range")
+        code = 200
+        if wanted:
+            first, last = wanted.removeprefix("bytes=").split("-")
+            body, code = body[int(first):int(last) + 1 if last else None], 206
+        self._send(code, body, with_body)
+
+    def _send(self, code, body, with_body=True):
+        self.send_response(code)
+        for name, value in (("ETag", '"1"'), ("x-goog-generation", "1"), ("Content-Length", len(body))):
+            self.send_header(name, str(value))
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """(address of a server of buckets on this machine, the folder of its bucket "em-data")."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Bucket)
+    server.folder = tmp_path
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", tmp_path / "em-data"
+    server.shutdown()
+    server.server_close()
+
+
+def test_arrays_in_an_s3_bucket_are_read_without_credentials(bucket, monkeypatch, tmp_path):
+    address, folder = bucket
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where there are no credentials
+    values = voxels(dtype=np.uint8)
+    array = zarr.create_array(folder / "a.zarr", shape=values.shape, dtype="uint8", chunks=(1, 8, 5))
+    array[...] = values
+    write_n5(folder / "b.n5", values)
+    np.testing.assert_array_equal(read("s3://em-data/a.zarr"), values)
+    np.testing.assert_array_equal(read("s3://em-data/b.n5/"), values)
+    assert "not a Zarr, N5 or precomputed array, read without credentials" in refused("s3://em-data/c.zarr")
+
+
+def test_arrays_in_a_google_bucket_are_read_in_a_process_that_knows_the_address(bucket, tmp_path):
+    """The address is read once in a process, when TensorStore is first used."""
+    address, folder = bucket
+    values = voxels(dtype=np.uint8)
+    write_precomputed(folder / "a.precomputed", values)
+    code = "import sys; from yseg.volumes.volume import open_volume; print(open_volume(sys.argv[1]).read().result().sum())"
+    environment = {**os.environ, "TENSORSTORE_GCS_HTTP_URL": address, "GOOGLE_AUTH_TOKEN_FOR_TESTING": "abc",
+                   "PYTHONPATH": str(Path(yseg.__file__).parents[1])}
+    printed = subprocess.run([sys.executable, "-c", code, "gs://em-data/a.precomputed"], env=environment, check=True, timeout=120,
+                             stdout=subprocess.PIPE, text=True).stdout
+    assert int(printed) == values.sum(dtype=int)

@@ -1,0 +1,87 @@
+"""Boxes of voxels, and regions given on the command line."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from yseg.config import InputError
+
+
+class Box(NamedTuple):
+    """A half-open box [start, stop) of voxels, z, y, x."""
+
+    start: tuple[int, int, int]
+    stop: tuple[int, int, int]
+
+    @classmethod
+    def whole(cls, shape):
+        """The box of a whole volume of this shape."""
+        return cls((0, 0, 0), tuple(int(size) for size in shape))
+
+    @property
+    def shape(self):
+        """Number of sections, rows and columns."""
+        return tuple(max(stop - start, 0) for start, stop in zip(self.start, self.stop, strict=True))
+
+    @property
+    def slices(self):
+        """The index that cuts this box out of an array [z, y, x]."""
+        return tuple(slice(start, stop) for start, stop in zip(self.start, self.stop, strict=True))
+
+    @property
+    def is_empty(self):
+        """Whether there is no voxel in it."""
+        return 0 in self.shape
+
+    def contains(self, other):
+        """Whether every voxel of the other box is in this one."""
+        return other.is_empty or self.intersect(other) == other
+
+    def intersect(self, other):
+        """The voxels in both boxes."""
+        start = tuple(map(max, self.start, other.start))
+        return Box(start, tuple(map(max, start, map(min, self.stop, other.stop))))
+
+
+    def relative_to(self, other):
+        """This box in the coordinates of another: its distance from the other's first voxel."""
+        return Box(*(tuple(at - first for at, first in zip(corner, other.start, strict=True)) for corner in self))
+
+    def __str__(self):
+        """As `parse_region` reads it: "z0:z1,y0:y1,x0:x1"."""
+        return ",".join(f"{start}:{stop}" for start, stop in zip(*self, strict=True))
+
+
+def parse_region(text, shape, flag="--region"):
+    """The box that "z0:z1,y0:y1,x0:x1" means in a volume of this shape (z, y, x), in voxels.
+
+    A bound left out is the volume's own, as in a slice; an empty text is the whole volume.
+
+    Raises:
+      InputError: the text is not three ranges, or the box is empty or reaches outside the volume.
+    """
+    if not text.strip():
+        return Box.whole(shape)
+    ranges = [re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", part) for part in text.split(",")]
+    if len(ranges) != 3 or not all(ranges):
+        raise InputError(f"{flag}={text}: must be z0:z1,y0:y1,x0:x1 in voxels, for example :,0:512,100:")
+    start = tuple(int(found[1] or 0) for found in ranges)
+    stop = tuple(int(found[2] or size) for found, size in zip(ranges, shape, strict=True))
+    box = Box(start, stop)
+    if box.is_empty or not Box.whole(shape).contains(box):
+        raise InputError(f"{flag}={text}: must be a box that is not empty, inside the volume"
+                         f" {','.join(f'0:{size}' for size in shape)}")
+    return box
+
+
+def evenly_spaced(start, stop, count):
+    """At most `count` different whole numbers in [start, stop), evenly spaced, as a list."""
+    if stop - start <= count:
+        return list(range(start, stop))
+    return [int(start + (number + 0.5) * (stop - start) / count) for number in np.arange(count)]
+
+
+def sections_of(box, start, stop):
+    """Some sections of a Box."""
+    return Box((start, *box.start[1:]), (stop, *box.stop[1:]))

@@ -1,0 +1,53 @@
+"""Grey levels: their mean and standard deviation in a volume, and what a network gets of them."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from yseg.config import InputError
+from yseg.data.box import Box
+
+_SECTION_SIDE = 4096  # rows and columns of a section that the statistics look at, at most
+
+
+def statistics(store, max_sections=32, box=None):
+    """Mean and standard deviation of an image volume, for z-scoring.
+
+    They are those of at most `max_sections` evenly spaced sections, and of the middle 4096 x 4096 pixels of larger ones.
+
+    Args:
+      store: TensorStore [z, y, x].
+      max_sections: how many sections are read at most.
+      box: Box in voxels to which this is limited; None = the whole volume.
+
+    Returns:
+      (mean, std), floats, in grey levels; std is 1.0 where all values are equal.
+
+    Raises:
+      InputError: there are values that are not finite.
+    """
+    box = box or Box.whole(store.shape)
+    numbers = np.unique(np.linspace(box.start[0], box.stop[0] - 1, min(max_sections, box.shape[0])).round().astype(int))
+    extra = [max(0, size - _SECTION_SIDE) for size in box.shape]
+    rows, columns = (slice(box.start[axis] + extra[axis] // 2, box.stop[axis] - (extra[axis] + 1) // 2) for axis in (1, 2))
+    count, mean, squares = 0, 0.0, 0.0  # squares: sum of the squared differences from the mean
+    for number in numbers:
+        section = store[int(number), rows, columns].read().result().astype(np.float64)
+        if not np.isfinite(section).all():
+            raise InputError(f"the image volume has values that are not finite in section {number}")
+        # Chan, Golub and LeVeque 1983: the union of two samples, without cancellation.
+        difference, total = section.mean() - mean, count + section.size
+        squares += ((section - section.mean()) ** 2).sum() + difference**2 * count * section.size / total
+        mean, count = mean + difference * section.size / total, total
+    return float(mean), math.sqrt(squares / count) or 1.0
+
+
+def z_score(patches, statistics):
+    """Raw grey levels as the network gets them: float32 `[batch, y, x, section]`, about 0 and of deviation 1.
+
+    Args:
+      patches: grey levels of any type `[batch, y, x, section]`.
+      statistics: `[2]`, mean and standard deviation of their volume.
+    """
+    return (patches.astype(jnp.float32) - statistics[0]) / statistics[1]

@@ -1,0 +1,70 @@
+"""What becomes of the blocks of a segmentation: classes, scores, a written volume."""
+
+import collections
+
+import numpy as np
+
+from yseg.data.labels import apply_rule
+from yseg.metrics.counts import Counts
+
+_WRITES = 4  # blocks that are being written while others are computed
+
+
+def predicted_classes(probabilities, threshold):
+    """The class of every voxel, uint8.
+
+    Args:
+      probabilities: [..., class].
+      threshold: of two classes, class 1 is predicted where its probability is at least this; more classes do not use it.
+    """
+    if probabilities.shape[-1] == 2:
+        return (probabilities[..., 1] >= threshold).astype(np.uint8)
+    return probabilities.argmax(axis=-1).astype(np.uint8)
+
+
+def score(blocks, labels, rule, region, thresholds, classes):
+    """`yseg.metrics.counts.Counts` of a region's blocks, at the volume's own voxels. Section 0 of the counts is the region's first.
+
+    Args:
+      blocks: iterable of (Box, probabilities), see `predict_blocks`.
+      labels: TensorStore [z, y, x] of label values.
+      rule: `yseg.data.labels.LabelRule`.
+      region: Box in voxels to which the blocks belong.
+      thresholds: of the foreground probability, increasing; more than two classes are counted once, as predicted by argmax.
+      classes: number of classes.
+
+    Raises:
+      InputError: a label is no class index of the model.
+    """
+    counts = Counts.zeros(region.shape[0], thresholds) if classes == 2 else Counts.zeros(region.shape[0], classes=classes)
+    for box, probabilities in blocks:
+        truth = apply_rule(labels[box.slices].read().result(), rule)
+        section = box.start[0] - region.start[0]
+        if classes == 2:
+            counts = counts.add(truth, probabilities[..., 1], section)
+        else:
+            counts = counts.add_predictions(truth, probabilities.argmax(axis=-1), section)
+    return counts
+
+
+def write_segmentation(blocks, output, region, threshold, progress=None):
+    """Write the predicted classes of a region's blocks; blocks are written while the next ones are computed.
+
+    Args:
+      blocks: iterable of (Box, probabilities), see `predict_blocks`.
+      output: TensorStore uint8 [z, y, x] of the region's shape.
+      region: Box in voxels to which the blocks belong; its start is the output's (0, 0, 0).
+      threshold: see `predicted_classes`.
+      progress: called with each Box once it has been handed over to be written.
+    """
+    writes = collections.deque()
+    for box, probabilities in blocks:
+        start = (first - origin for first, origin in zip(box.start, region.start, strict=True))
+        place = tuple(slice(first, first + size) for first, size in zip(start, box.shape, strict=True))
+        writes.append(output[place].write(predicted_classes(probabilities, threshold)))
+        if len(writes) > _WRITES:
+            writes.popleft().result()
+        if progress:
+            progress(box)
+    for write in writes:
+        write.result()

@@ -1,0 +1,65 @@
+"""The trained network as a function of raw tiles, on all local devices."""
+
+import functools
+import itertools
+import math
+
+import jax
+import numpy as np
+
+from yseg import parallel
+from yseg.data.grey_levels import z_score
+from yseg.models import build_network
+
+
+def make_predictor(config, variables):
+    """The trained network as a function of raw tiles, on all local devices; compiled once for each shape of a tile.
+
+    Args:
+      config: `yseg.config.Experiment`.
+      variables: {"params": {"encoder", "decoder"}, "batch_stats"} of the segmentation network, a U-Net.
+
+    Returns:
+      `predict(tiles, statistics)`: raw grey levels [tile, y, x, section] and their volume's, see `z_score` -> float32
+      probabilities [tile, y, x, class] on the host. Any number of tiles; they are computed local devices x
+      `config.inference.batch_size` at a time.
+    """
+    return make_predictors(config)(variables)
+
+
+def make_predictors(config):
+    """`variables -> predict`, see `make_predictor`; all of them share what is compiled."""
+    network = build_network(config.model, "ft")
+    share = (parallel.local_device_count(), config.inference.batch_size)
+    at_once = math.prod(share)
+
+    def probabilities(variables, tiles, statistics):
+        return jax.nn.softmax(network.apply(variables, z_score(tiles, statistics)), axis=-1)
+
+    compiled = parallel.map_shares(probabilities)
+
+    def predict(variables, tiles, statistics):
+        statistics = np.asarray(statistics, np.float32)
+        results = []
+        for first in range(0, len(tiles), at_once):
+            part = tiles[first:first + at_once]
+            padded = np.zeros((at_once, *tiles.shape[1:]), tiles.dtype)
+            padded[:len(part)] = part
+            result = np.asarray(compiled(variables, padded.reshape(*share, *tiles.shape[1:]), statistics))
+            results.append(result.reshape(at_once, *result.shape[2:])[:len(part)])
+        return results[0] if len(results) == 1 else np.concatenate(results)
+
+    chosen = functools.partial(_over_symmetries, predict) if config.inference.test_time_augmentation else predict
+    return lambda variables: functools.partial(chosen, parallel.replicate(variables))
+
+
+def _over_symmetries(predict, variables, tiles, statistics):
+    """`predict`, averaged over the eight symmetries of the square: each is applied to the tiles and undone in the result."""
+    total = None
+    for transposed, mirrored_y, mirrored_x in itertools.product((False, True), repeat=3):
+        step = np.s_[:, ::-1 if mirrored_y else 1, ::-1 if mirrored_x else 1]
+        moved = (tiles.swapaxes(1, 2) if transposed else tiles)[step]
+        found = predict(variables, moved, statistics)[step]
+        found = found.swapaxes(1, 2) if transposed else found
+        total = found.copy() if total is None else np.add(total, found, out=total)
+    return total / np.float32(8)

@@ -1,0 +1,61 @@
+"""The folder of a run: its config, its checkpoints, and what may not be overwritten."""
+
+from pathlib import Path
+
+import jax
+
+from yseg import parallel
+from yseg.config import InputError, from_json, knobs, to_json
+from yseg.files import write_whole
+from yseg.training.checkpoint import Checkpoints
+from yseg.training.state import create_state
+
+CONFIG, CHECKPOINTS, REPORT = "config.json", "checkpoints", "report"
+
+
+def check_workdir(config, workdir):
+    """InputError if the folder holds anything but a run of this very config."""
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"--workdir={workdir}: must be a folder")
+    if (workdir / CONFIG).exists():
+        there, here = (list(knobs(each)) for each in (read_config(workdir), from_json(to_json(config))))
+        for (flag, _, _, old), (_, _, _, new) in zip(there, here, strict=True):
+            if old != new:
+                raise InputError(f"--workdir={workdir}: holds a run with {flag}={old}, which differs from {flag}={new};"
+                                 " must be another folder, or the same config to continue that run")
+    elif workdir.exists() and any(not path.name.endswith(".unfinished") for path in workdir.iterdir()):
+        raise InputError(f"--workdir={workdir}: is not empty and holds no run ({CONFIG}); must be a new folder")
+    parallel.wait_for_all("checked workdir")
+
+
+def create_workdir(config, workdir):
+    """Make the folder of a run, with its config; InputError if that cannot be done."""
+    if parallel.is_main():
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            if not (workdir / CONFIG).exists():
+                write_whole(workdir / CONFIG, to_json(config))
+        except OSError as error:
+            raise InputError(f"--workdir={workdir}: cannot be created ({error.strerror})") from error
+    parallel.wait_for_all("created workdir")
+
+
+def read_config(workdir, flag="--workdir"):
+    """The Experiment of a run; InputError, naming the flag, if the folder holds none."""
+    path = Path(workdir) / CONFIG
+    if not path.is_file():
+        what = "is not the folder of a run: it has no" if path.parent.is_dir() else "no such folder; must be that of a run, with"
+        raise InputError(f"{flag}={workdir}: {what} {CONFIG}")
+    return from_json(path.read_text(encoding="utf-8"), f"{flag}={workdir}: {CONFIG}")
+
+
+def load_state(workdir, config, flag="--workdir"):
+    """The TrainState of a run's last checkpoint, in NumPy arrays; InputError, naming the flag, if it has none."""
+    folder = Path(workdir) / CHECKPOINTS
+    state = None
+    if folder.is_dir():
+        with Checkpoints(folder) as checkpoints:
+            state = checkpoints.restore(create_state(config, jax.random.key(config.seed)))
+    if state is None:
+        raise InputError(f"{flag}={workdir}: no complete checkpoint in {CHECKPOINTS}/; must be a run that has been trained")
+    return state

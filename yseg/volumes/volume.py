@@ -1,0 +1,163 @@
+"""Open and create volumes: everything is one lazy TensorStore [z, y, x]; a 2-D image is a volume of one section.
+
+This module and the two that it opens files with, `sections.py` and `stores.py`, are the only ones that touch volume files. A
+format is a function there and a line in `_FORMATS`. What can be found wrong without decoding voxels is found on opening.
+"""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+import tensorstore as ts
+
+from yseg.config import InputError
+from yseg.volumes.phantom import phantom
+from yseg.volumes.sections import PNG, TIFF, open_folder, open_png, open_tiff
+from yseg.volumes.stores import has_zarr_metadata, is_chunked, is_hdf5, open_chunked, open_hdf5, times
+
+_CHUNK = 512  # side of a created volume's chunks, which are single sections as they are segmented one by one
+
+
+def open_volume(spec, flag=""):
+    """Open a volume for reading, lazily.
+
+    Args:
+      spec: a multi-page .tif, a .png, a folder of .tif or .png sections in natural order (2.png before 10.png); a Zarr (v2 or
+        v3), N5 or Neuroglancer precomputed array, as a path, s3://BUCKET/PATH or gs://BUCKET/PATH; FILE.h5:DATASET; or
+        phantom://DOMAIN/image?shape=z,y,x&seed=0 (DOMAIN source or target, image or labels).
+      flag: the flag that gave the spec, for messages.
+
+    Returns:
+      TensorStore [z, y, x] that starts at 0 and has no dimension labels; integers or floats. Values are as stored, but 1-bit
+      TIFF and PNG become 0 and 255 (masks of one stack are often 1-bit in some sections and 8-bit in others). It may be read
+      from many threads.
+
+    Raises:
+      InputError: the volume is missing, damaged, not 2-D or 3-D, in colour, or of an unknown format. Data that cannot be
+        decoded raise it later, when they are read.
+    """
+    name = f"{flag}={spec}" if flag else spec
+    opened = next((opened for _, matches, opened in _FORMATS if matches(spec)), None)
+    if "://" not in spec and not (os.path.exists(spec) or is_hdf5(spec)) and (opened or not Path(spec).suffix):
+        raise InputError(f"{name}: no such file or folder")
+    if opened is None:
+        raise InputError(f"{name}: not a volume that can be read: must be {', '.join(form for form, _, _ in _FORMATS)}")
+    return opened(spec, name)
+
+
+def check_pair(image, labels, image_flag, labels_flag):
+    """InputError, naming both flags and shapes, unless an image volume and its label volume have the same shape."""
+    if tuple(image.shape) != tuple(labels.shape):
+        raise InputError(f"{labels_flag}: shape {times(labels.shape)} differs from {times(image.shape)} of {image_flag}"
+                         " (sections x rows x columns)")
+
+
+# --- Phantoms ---
+
+
+def _open_phantom(spec, name):
+    parts = urlsplit(spec)
+    options = {"shape": "24,384,384", "seed": "0"} | dict(parse_qsl(parts.query))
+    form = "must be phantom://DOMAIN/image or phantom://DOMAIN/labels, with ?shape=z,y,x&seed=0"
+    if parts.path not in ("/image", "/labels") or set(options) != {"shape", "seed"}:
+        raise InputError(f"{name}: {form}")
+    try:
+        shape = tuple(int(size) for size in options["shape"].split(","))
+        image, labels = phantom(parts.netloc, shape, int(options["seed"]))
+    except ValueError as error:
+        raise InputError(f"{name}: {error}; {form}") from error
+    return ts.array(image if parts.path == "/image" else labels)
+
+
+_FORMATS = (
+    # What messages call it, whether a spec is one, and how it is opened: (spec, what messages call the volume) -> TensorStore.
+    ("phantom://...", lambda spec: spec.startswith("phantom://"), _open_phantom),
+    ("a .zarr, .n5 or .precomputed array (also s3:// or gs://)", is_chunked, open_chunked),
+    ("FILE.h5:DATASET", is_hdf5, open_hdf5),
+    ("a .tif file", lambda spec: _has_suffix(spec, TIFF), open_tiff),
+    ("a .png file", lambda spec: _has_suffix(spec, PNG), open_png),
+    ("a folder of .tif or .png sections", os.path.isdir, open_folder),
+)
+
+
+def _has_suffix(spec, suffixes):
+    return "://" not in spec and Path(spec).suffix.lower() in suffixes and not os.path.isdir(spec)
+
+
+# --- Writing ---
+
+
+def check_output(spec, overwrite=False, flag="--output"):
+    """InputError unless a volume can be created at `spec`: a path that ends in .zarr and is free or may be overwritten."""
+    name = f"{flag}={spec}"
+    if "://" in spec or Path(spec).suffix != ".zarr":
+        raise InputError(f"{name}: must be a path that ends in .zarr")
+    if os.path.lexists(spec) and not has_zarr_metadata(spec):
+        raise InputError(f"{name}: exists and is not a Zarr array; it will not be replaced")
+    if os.path.exists(spec) and not overwrite:
+        raise InputError(f"{name}: exists already; give --overwrite to replace it")
+
+
+@contextlib.contextmanager
+def create_volume(spec, shape, dtype, pixel_size_nm, section_nm=None, overwrite=False, flag="--output"):
+    """Create a Zarr v3 array; a context manager that yields it as a writable TensorStore [z, y, x].
+
+    It is written under another name beside `spec` and gets its own when the block is left without an exception, so that
+    nothing half-written is taken for whole; after an exception nothing is left. The voxel size is stored in the attributes
+    `dimension_units` (read by TensorStore and Neuroglancer) and, if section_nm is known, `voxel_size`, `units` and `axis_names`.
+
+    Args:
+      spec: a path that ends in .zarr.
+      shape: (z, y, x) in voxels.
+      dtype: NumPy type of the voxels.
+      pixel_size_nm: size of a pixel in y and x.
+      section_nm: distance of two sections; None = unknown.
+      overwrite: replace an existing Zarr array.
+      flag: the flag that gave the spec, for messages.
+
+    Raises:
+      InputError: see `check_output`; or the folder cannot be written to.
+    """
+    check_output(spec, overwrite, flag)
+    target = Path(spec).absolute()
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{flag}={spec}: cannot be created ({error.strerror})") from error
+    try:
+        yield _create_zarr(partial, shape, np.dtype(dtype), (section_nm, pixel_size_nm, pixel_size_nm))
+        check_output(spec, overwrite, flag)  # another may have appeared in the meantime
+        _move_into_place(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _create_zarr(path, shape, dtype, voxel_nm):
+    attributes = {}
+    if None not in voxel_nm:
+        attributes = {"voxel_size": [float(size) for size in voxel_nm], "units": ["nm"] * 3, "axis_names": ["z", "y", "x"]}
+    blosc = {"cname": "zstd", "clevel": 5, "shuffle": "shuffle" if dtype.itemsize > 1 else "noshuffle"}
+    metadata = {
+        "shape": [int(size) for size in shape],
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, *(min(int(size), _CHUNK) for size in shape[1:])]}},
+        "codecs": [{"name": "bytes"}, {"name": "blosc", "configuration": blosc}],
+        "dimension_names": ["z", "y", "x"],
+        "attributes": attributes,
+    }
+    return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/"}, "metadata": metadata},
+                   dimension_units=[size and (size, "nm") for size in voxel_nm], create=True, delete_existing=True).result()
+
+
+def _move_into_place(partial, target):
+    """Give the finished volume its name; an old one is kept until then."""
+    old = target.with_name(f"{partial.name}.old")
+    if target.exists():
+        target.rename(old)
+    partial.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
