@@ -22,7 +22,7 @@ Methods: ft, mmd, coral, dann, ynet.
 
 import os
 
-from yseg.config import Domain, Experiment, Loss, Model, Optimizer, Sampling, default_adaptation, strong_augmentation
+from yseg.config import Domain, Experiment, Loss, Model, Optimizer, Sampling, strong_augmentation
 
 
 def get_config(method="ynet"):
@@ -38,5 +38,4 @@ def get_config(method="ynet"):
         model=Model(levels=3, features=16),
         loss=Loss(name="soft_jaccard"),
         optimizer=Optimizer(steps=900),
-        adaptation=default_adaptation(method),
     )

@@ -1,7 +1,7 @@
 """The whole way in minutes and without data: two procedural volumes, one like FIB-SEM of mouse, one like ssTEM of fly.
 
 The methods are those of Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume electron microscopy
-imaging, ISBI 2019; the images are drawn by yseg.volumes.phantom.phantom. A small 2-D U-Net is trained on the labelled source and adapted
+imaging, ISBI 2019; the images are drawn by yseg.volumes.phantom. A small 2-D U-Net is trained on the labelled source and adapted
 to the target without its labels, both at 10 nm; it is scored by the IoU on the last 33 % of the target along x. The figures
 show that the programs work; they say nothing about real tissue. Learning rate, augmentation and weight of the reconstruction were
 chosen on a phantom of another seed, the number of steps by the time they take.
@@ -14,9 +14,7 @@ Needs no data. Cost: 1.4 (ft) to 2.3 minutes (ynet) on two CPU cores; IoU: ft 0.
 Methods: ft, mmd, coral, dann, ynet.
 """
 
-import dataclasses
-
-from yseg.config import Domain, Experiment, Model, Optimizer, Record, Sampling, default_adaptation, strong_augmentation
+from yseg.config import Adaptation, Domain, Experiment, Model, Optimizer, Record, Sampling, strong_augmentation
 
 VOLUME = "phantom://{domain}/{content}?shape=16,448,448&seed=0"  # sections, rows and columns
 
@@ -33,7 +31,7 @@ def get_config(method="ynet"):
         sampling=Sampling(working_pixel_size_nm=10.0, patch_size=96, batch_size=4),
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=12),
-        adaptation=dataclasses.replace(default_adaptation(method), reconstruction_source=0.1, reconstruction_target=0.1),
+        adaptation=Adaptation(reconstruction_source=0.1, reconstruction_target=0.1),
         optimizer=Optimizer(steps=350, learning_rate=2e-3),  # few steps want a high rate
         record=Record(log_every=10, validate_every=0, checkpoint_every=200),
     )

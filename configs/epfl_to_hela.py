@@ -18,7 +18,7 @@ Methods: ft, mmd, coral, dann, ynet.
 
 import os
 
-from yseg.config import Domain, Experiment, Loss, Model, Optimizer, Sampling, default_adaptation, strong_augmentation
+from yseg.config import Domain, Experiment, Loss, Model, Optimizer, Sampling, strong_augmentation
 
 
 def get_config(method="ynet"):
@@ -34,5 +34,4 @@ def get_config(method="ynet"):
         model=Model(levels=3, features=16),
         loss=Loss(name="soft_jaccard"),
         optimizer=Optimizer(steps=900),
-        adaptation=default_adaptation(method),
     )

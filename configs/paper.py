@@ -21,10 +21,9 @@ not been run, neither to its end nor for its time and memory.
 Methods: ft, mmd, coral, dann, ynet.
 """
 
-import dataclasses
 import os
 
-from yseg.config import Augmentation, Domain, Experiment, Loss, Model, Optimizer, Record, Sampling, default_adaptation
+from yseg.config import Adaptation, Augmentation, Domain, Experiment, Loss, Model, Optimizer, Record, Sampling
 
 EPOCH = 1000  # steps
 
@@ -42,9 +41,9 @@ def get_config(method="ynet"):
             rotate=True, flip=True, elastic_probability=1.0, elastic_pixels=15.0, elastic_spacing=128,
             brightness=0.0, contrast=0.0, gamma=0.0, blur_probability=0.0, sharpen_probability=0.0,
             noise_probability=1.0, noise=0.1),
-        model=Model(levels=4, features=32, batch_statistics="source"),
+        model=Model(levels=4, features=32, batch_statistics="training"),
         loss=Loss(name="soft_jaccard"),
-        adaptation=dataclasses.replace(default_adaptation(method), reconstruction_source=1e-3, reconstruction_target=1e-3),
+        adaptation=Adaptation(reconstruction_source=1e-3, reconstruction_target=1e-3),
         optimizer=Optimizer(steps=100 * EPOCH, learning_rate=1e-3, schedule="exponential", decay_rate=0.9, decay_steps=10 * EPOCH,
                             warmup_steps=0),
         record=Record(log_every=100, validate_every=10 * EPOCH, checkpoint_every=EPOCH),

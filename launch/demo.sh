@@ -15,7 +15,7 @@ for method in ft ynet; do
     "$python" -m launch.train --config="configs/demo.py:$method" --workdir="$workdir/$method"
     "$python" -m launch.evaluate --workdir="$workdir/$method"
 done
-"$python" -m launch.evaluate --workdir="$workdir/ft" --batch_statistics=source
+"$python" -m launch.evaluate --workdir="$workdir/ft" --batch_statistics=training
 image="$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["target"]["image"])' "$workdir/ynet/config.json")"
 "$python" -m launch.segment --workdir="$workdir/ynet" --image="$image" --output="$workdir/segmented.zarr" --overwrite
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from yseg.report import print_table
 
 workdir = Path(sys.argv[1])
-files = ("ft/results_source_statistics.json", "ft/results.json", "ynet/results.json")
+files = ("ft/results_training_statistics.json", "ft/results.json", "ynet/results.json")
 rows = [json.loads((workdir / file).read_text()) for file in files]
 print()
 print_table(rows, ["method", "batch_statistics", "iou", "precision", "recall", "f1"], "Mitochondria of the target, held-out part")

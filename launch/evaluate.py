@@ -5,7 +5,8 @@
     python -m launch.evaluate --model=models/ynet --image=b.tif --labels=b_labels.tif --pixel_size_nm=4.6 --foreground=">0"
 
 Without --image it is the part of the target that the config keeps for the test. The scores are printed and written into the
-workdir (results.json, report/evaluation.png), but not into the folder of a --model; the last line is the IoU.
+workdir (results.json and report/evaluation.png for that part, another file for every other question), but not into the folder of
+a --model; the last line is the IoU.
 """
 
 from absl import flags
@@ -36,9 +37,10 @@ def main(values):
     """Evaluate, print a table and the IoU."""
     from yseg.report import print_table  # needs Matplotlib, for which --help and a bad flag need not wait
 
-    results = yseg.evaluate(program.network(values), values.image, values.labels, values.pixel_size_nm, values.foreground,
-                            values.region, values.threshold, values.domain, values.batch_statistics,
-                            values.test_time_augmentation)
+    results = yseg.evaluate(
+        program.network(values), image=values.image, labels=values.labels, pixel_size_nm=values.pixel_size_nm,
+        foreground=values.foreground, region=values.region, threshold=values.threshold, domain=values.domain,
+        batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation)
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],
                 values.workdir or values.model)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")

@@ -24,7 +24,8 @@ def define(values):
 
 def main(values):
     """Export."""
-    print(yseg.export(values.workdir, values.output, values.overwrite, values.threshold, values.batch_statistics))
+    print(yseg.export(values.workdir, values.output, overwrite=values.overwrite, threshold=values.threshold,
+                      batch_statistics=values.batch_statistics))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -45,16 +45,17 @@ def main(values):
     if values.folds:
         _cross_validate(start, 1.0 if fraction is None else fraction, values)
         return
-    last = yseg.finetune(start, values.workdir, fraction, values.steps, values.learning_rate, values.seed)
+    last = yseg.finetune(start, values.workdir, fraction, steps=values.steps, learning_rate=values.learning_rate,
+                         seed=values.seed)
     print(f"{last['workdir']}: trained for {last['step']} steps")
 
 
 def _cross_validate(start, fraction, values):
-    from yseg.report import print_table
+    from yseg.report import print_table  # needs Matplotlib and JAX, for which --help and a bad flag need not wait
     from yseg.studies.cross_validation import COLUMNS, cross_validate
 
-    found = cross_validate(start, values.workdir, values.folds, fraction, values.steps, values.learning_rate, values.seed,
-                           tell=lambda line: print(line, flush=True))
+    found = cross_validate(start, values.workdir, values.folds, fraction=fraction, steps=values.steps,
+                           learning_rate=values.learning_rate, seed=values.seed, tell=lambda line: print(line, flush=True))
     print_table(found["folds"], COLUMNS[:-1], values.workdir)
     mean, deviation = ("undefined" if found[name] is None else f"{found[name]:.4f}" for name in ("mean_iou", "deviation_iou"))
     print(f"IoU {mean}, standard deviation {deviation}")

@@ -120,8 +120,9 @@ def network(values):
 
 def define_statistics(values):
     """The flag --batch_statistics of programs that apply a trained network."""
-    flags.DEFINE_enum("batch_statistics", None, STATISTICS, "whose statistics batch normalisation uses, as"
-                      " --config.model.batch_statistics of launch.train; default: the config's, and the source's for its source",
+    flags.DEFINE_enum("batch_statistics", None, [*STATISTICS, "source"], "whose statistics batch normalisation uses, as"
+                      " --config.model.batch_statistics of launch.train; default: the config's, and those of the"
+                      " training for its source",
                       flag_values=values)
 
 
@@ -305,8 +306,14 @@ def _execute(program, values):
 
 
 def _complain(message, code):
-    print(" ".join(str(message).split()), file=sys.stderr, flush=True)
+    print(_with_flags(" ".join(str(message).split())), file=sys.stderr, flush=True)
     return code
+
+
+def _with_flags(message):
+    """A message with the config's knobs, such as model.levels=3, as they are spelt on the command line."""
+    names = sorted((name.removeprefix("config.") for name in _knob_names() if name.count(".") > 1), key=len, reverse=True)
+    return re.sub(rf"(?<![\w./-])({'|'.join(map(re.escape, names))})\b", r"--config.\1", message)
 
 
 def _quieten():

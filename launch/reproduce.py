@@ -33,12 +33,13 @@ def define(values):
 
 def main(values):
     """Plan, say what it costs, train, score, write."""
-    from yseg.data.domain import resolve
+    from yseg.runs.resolve import resolve  # needs JAX, for which --help and a bad flag need not wait
     from yseg.studies import paper
 
     seeds, fractions = program.numbers("seeds", values.seeds, int), program.numbers("fractions", values.fractions, float)
     configs = {method: resolve(paper.with_budget(config, values.budget)) for method, config in values.config.items()}
-    runs = paper.plan(values.experiment, configs, seeds, fractions, values.methods, values.labelled_rows)
+    runs = paper.plan(values.experiment, configs, seeds, fractions=fractions, methods=values.methods,
+                      labelled_rows=values.labelled_rows)
     print(paper.cost(runs, values.out), flush=True)
     tuning_steps = 2 if values.budget == "smoke" else values.tuning_steps
     rows = paper.execute(runs, values.out, tuning_steps, tell=lambda line: print(line, flush=True))

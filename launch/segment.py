@@ -27,8 +27,10 @@ def define(values):
 
 def main(values):
     """Segment."""
-    print(yseg.segment(program.network(values), values.image, values.output, values.pixel_size_nm, values.region,
-                       values.overwrite, values.threshold, values.batch_statistics, values.test_time_augmentation))
+    print(yseg.segment(
+        program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
+        overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
+        test_time_augmentation=values.test_time_augmentation))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Create .venv with the packages of requirements.txt; nothing is done while it is up to date.
-# PYTHON chooses the interpreter (3.11 or newer), YSEG_VENV another folder than .venv.
+# PYTHON chooses the interpreter (3.11 to 3.13), YSEG_VENV another folder than .venv.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv="${YSEG_VENV:-.venv}"
@@ -13,15 +13,15 @@ fi
 
 if [[ ! -x "$venv/bin/python" ]]; then
     python=""
-    for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3.12 python3.13 python3.14 python3; do
+    for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3.12 python3.13 python3; do
         # ensurepip is a package of its own on Debian and Ubuntu (python3-venv), without which there is no pip in the environment.
-        if "$candidate" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' > /dev/null 2>&1; then
+        if "$candidate" -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' > /dev/null 2>&1; then
             python="$candidate"
             break
         fi
     done
     if [[ -z "$python" ]]; then
-        echo "launch/setup.sh: no Python 3.11 or newer with venv was found; install one, or name it: PYTHON=/path/to/python3" >&2
+        echo "launch/setup.sh: no Python 3.11, 3.12 or 3.13 with venv was found; install one, or name it: PYTHON=/path/to/python3" >&2
         exit 2
     fi
     echo "Creating $venv with $("$python" --version)" >&2

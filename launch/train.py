@@ -37,7 +37,8 @@ def main(values):
     from yseg.runs.population import train_population
 
     runs = members(values.config, values.workdir, values.seeds)
-    for last in train_population(*zip(*runs, strict=True), together=values.together):
+    configs, workdirs = zip(*runs, strict=True)
+    for last in train_population(configs, workdirs, together=values.together):
         print(f"{last['workdir']}: trained for {last['step']} steps", flush=True)
 
 

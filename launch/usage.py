@@ -6,7 +6,7 @@ import shutil
 import textwrap
 import typing
 
-from yseg.config import METHODS, knobs
+from yseg.config import METHODS, knobs, required
 
 _PLACEHOLDERS = {"string": "TEXT", "float": "NUMBER", "int": "NUMBER", "string enum": "TEXT"}
 _TYPES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -64,6 +64,8 @@ def _text(value):
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
+    if value is None:
+        return ""
     if isinstance(value, tuple):
         return shlex.quote(str(value)) if value else "'()'"
     return shlex.quote(str(value)) if value != "" else ""
@@ -72,8 +74,10 @@ def _text(value):
 def _allowed(expected, metadata):
     if metadata["choices"]:
         return "one of " + ", ".join(metadata["choices"])
-    many = typing.get_origin(expected) is tuple
-    words = ["numbers, such as '(1, 2)'" if many else _TYPES[expected]]
+    if typing.get_origin(expected) is tuple:
+        words = ["texts, such as \"('0:1,:,:',)\"" if str in typing.get_args(expected) else "numbers, such as '(1, 2)'"]
+    else:
+        words = [_TYPES[required(expected)]]
     words += [f"{words_of} {metadata[name]}" for name, words_of in
               (("at_least", "at least"), ("above", "above"), ("at_most", "at most"), ("below", "below"))
               if metadata[name] is not None]

@@ -25,7 +25,7 @@ from yseg.config import METHODS, Experiment, InputError, no_augmentation
 from yseg.data.grid import Grid
 from yseg.data.labels import label_rule
 from yseg.data.patches import Region, make_reader
-from yseg.models import build_network
+from yseg.models import reconstruction_network, segmentation_network
 from yseg.runs.population import population_step
 from yseg.training.state import create_state
 from yseg.training.step import make_step
@@ -61,8 +61,13 @@ def reader_of(config):
     return make_reader(region(0, 5.0), region(1, 4.6) if config.method != "ft" else None, config)
 
 
+def step_of(config, axis_name=None):
+    build = reconstruction_network if config.method == "ynet" else segmentation_network
+    return make_step(config, build(config.model, axis_name), axis_name)
+
+
 def mapped_step(config):
-    return parallel.map_step(make_step(config, build_network(config.model, config.method, parallel.AXIS), parallel.AXIS))
+    return parallel.map_step(step_of(config, parallel.AXIS))
 
 
 def parts(params):
@@ -100,7 +105,7 @@ def compare_devices(method):
     batches = [reader.batch(step) for reader in [reader_of(config)] for step in range(STEPS)]
     start = parallel.on_host(create_state(config, jax.random.key(0)))
 
-    single = jax.jit(make_step(config, build_network(config.model, config.method)))
+    single = jax.jit(step_of(config))
     alone, alone_gradient, alone_losses = start, None, []
     for raw in batches:
         flat = {name: value[0] if name.endswith("statistics") else np.concatenate(np.asarray(value))

@@ -1,4 +1,6 @@
-"""Tiny experiments on the phantom, for the tests of what trains a run."""
+"""Tiny experiments on the phantom, for the tests of what trains a run; volumes that tell what is read of them."""
+
+import tensorstore as ts
 
 from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
 
@@ -17,3 +19,15 @@ def experiment(**fields):
         "optimizer": Optimizer(steps=4, warmup_steps=1), "inference": Inference(tile_size=64, overlap=4),
         "record": Record(validate_every=0, images=0)}
     return Experiment(**defaults | fields)
+
+
+def counted(array, chunk=None):
+    """(TensorStore, reads) of an array [z, y, x]: each read of a chunk (default: a section) appends its index to the list."""
+    reads = []
+
+    def read(place, values, _):
+        reads.append(place.index_exp)
+        values[...] = array[place.index_exp]
+
+    layout = ts.ChunkLayout(read_chunk_shape=chunk or (1, *array.shape[1:]))
+    return ts.virtual_chunked(read, dtype=ts.dtype(array.dtype), shape=array.shape, chunk_layout=layout), reads

@@ -1,50 +1,66 @@
 """Domain-adaptive segmentation of volume electron microscopy in JAX and Flax.
 
-    yseg.train(config, workdir), yseg.finetune(start, workdir, fraction), yseg.evaluate(workdir, ...),
-    yseg.segment(workdir, image, output, ...)
-    yseg.cross_validate(start, workdir, folds)      fine-tune on some sections, score on the others
-    yseg.export(workdir, output), yseg.load_model(folder)      a trained network without its run; evaluate and segment take it
-    yseg.losses, yseg.models      the parts, for programs of one's own
+    yseg.train(config, workdir), yseg.finetune(start, workdir, fraction)      what trains
+    yseg.evaluate(workdir, ...), yseg.segment(workdir, image, output, ...)      what applies a trained network to volumes
+    yseg.load_run(workdir), yseg.load_model(folder)      a trained network; evaluate, segment and predict take it
+    yseg.predict(network, array, pixel_size_nm=...)      probabilities of an array, without files
+    yseg.export(workdir, output), yseg.cross_validate(start, workdir, folds), yseg.open_volume(spec)
+    yseg.losses, yseg.methods, yseg.models      the parts, for programs of one's own
     yseg.Experiment, yseg.Domain, ...      the config, see yseg.config; yseg.InputError is what a user has to change
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from yseg.config import (
     Adaptation,
     Augmentation,
     Domain,
     Experiment,
-    FineTuning,
     Inference,
     InputError,
     Loss,
     Model,
     Optimizer,
     Record,
+    ResolvedExperiment,
     Sampling,
-    default_adaptation,
+    TargetLabels,
     no_augmentation,
     strong_augmentation,
 )
 
-__version__ = "0.1.0"
-_VERBS = {name: "experiment" for name in ("evaluate", "finetune", "segment", "train")} | {
-    "export": "trained.export", "load_model": "trained.released", "cross_validate": "studies.cross_validation"}
-_MODULES = ("losses", "models")
+if TYPE_CHECKING:
+    from yseg import losses, methods, models
+    from yseg.experiment import evaluate, export, finetune, predict, segment, train
+    from yseg.runs.resolve import resolve
+    from yseg.studies.cross_validation import cross_validate
+    from yseg.trained.network import TrainedNetwork, load_model, load_run
+    from yseg.volumes.volume import open_volume
 
-__all__ = ["Adaptation", "Augmentation", "Domain", "Experiment", "FineTuning", "Inference", "InputError", "Loss", "Model",
-           "Optimizer", "Record", "Sampling", "default_adaptation", "no_augmentation", "strong_augmentation", *_MODULES, *_VERBS]
+__version__ = "0.2.0"
+_PLACES = {
+    "evaluate": "experiment", "export": "experiment", "finetune": "experiment", "predict": "experiment", "segment": "experiment",
+    "train": "experiment", "cross_validate": "studies.cross_validation", "resolve": "runs.resolve",
+    "TrainedNetwork": "trained.network", "load_model": "trained.network", "load_run": "trained.network",
+    "open_volume": "volumes.volume"}
+_PACKAGES = ("losses", "methods", "models")
+
+__all__ = [
+    "Adaptation", "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss", "Model", "Optimizer", "Record",
+    "ResolvedExperiment", "Sampling", "TargetLabels", "TrainedNetwork", "cross_validate", "evaluate", "export", "finetune",
+    "load_model", "load_run", "losses", "methods", "models", "no_augmentation", "open_volume", "predict", "resolve", "segment",
+    "strong_augmentation", "train"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """What needs JAX is imported when it is first used: reading a config or showing --help need not wait for it."""
-    if name in _VERBS:
-        return getattr(importlib.import_module(f"yseg.{_VERBS[name]}"), name)
-    if name in _MODULES:
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"yseg.{_PLACES[name]}"), name)
+    if name in _PACKAGES:
         return importlib.import_module(f"yseg.{name}")
     raise AttributeError(f"module 'yseg' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -1,19 +1,19 @@
 """The experiment as dataclasses: every knob once, with its meaning, unit and check.
 
 A config is plain data: it is built by a file under `configs/`, changed by `--config.GROUP.NAME=VALUE`, checked by `check`, and
-written as `config.json` into the workdir. Nothing in here touches a file or a device.
+written as `config.json` into the workdir (`yseg.config_json`). Nothing in here touches a file or a device.
 """
 
 import dataclasses
-import json
 import math
 import typing
+from collections.abc import Iterator
+from typing import Any
 
-import dacite
-
-STATISTICS = ("source", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
-METHODS = ("ft", "mmd", "coral", "dann", "ynet")  # of Roels et al. 2019
-MATCHED = "matched"  # instead of a number: a threshold from the source's share of foreground, see yseg.calibration
+STATISTICS = ("training", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
+METHODS = ("ft", "mmd", "coral", "dann", "ynet")  # each is the record METHOD of the module of that name in yseg/methods/
+MATCHED = "matched"  # instead of a number: a threshold from the source's share of foreground, see yseg.trained.threshold
+NONE, JOINT, ONLY = "none", "joint", "only"  # see TargetLabels.use
 # Of a fine-tuning. Chosen by cross-validation on the target's training labels: from Y-Net on EPFL to VNC and 15 % of them, the
 # IoU was 0.59 with 200 steps at the paper's rate of 1e-4, 0.66 with 600; 0.66 with 200 at 1e-3, 0.70 with 600.
 TUNING_STEPS, TUNING_RATE = 600, 1e-3
@@ -23,7 +23,8 @@ class InputError(ValueError):
     """A flag, config or input that the user has to change; the message is one line that names it."""
 
 
-def knob(default, meaning, *, choices=None, at_least=None, above=None, at_most=None, below=None):
+def knob(default: Any, meaning: str, *, choices: tuple[str, ...] | None = None, at_least: float | None = None,
+         above: float | None = None, at_most: float | None = None, below: float | None = None) -> Any:
     """A dataclass field with its meaning and the values it allows (bounds hold for every entry of a tuple)."""
     metadata = {"meaning": meaning, "choices": choices, "at_least": at_least, "above": above, "at_most": at_most,
                 "below": below}
@@ -34,8 +35,8 @@ def knob(default, meaning, *, choices=None, at_least=None, above=None, at_most=N
 class Domain:
     """One volume, what its labels mean, and which part of it is used for what."""
 
-    dataset: str = knob("", "a name in yseg.data.catalog; fills image, labels, pixel_size_nm and foreground if they are empty")
-    image: str = knob("", "the image volume: a path or URL, see yseg.data.volume")
+    dataset: str = knob("", "a name in yseg.volumes.catalog; fills image, labels, pixel_size_nm and foreground if they are empty")
+    image: str = knob("", "the image volume: a path or URL, see yseg.volumes.volume")
     labels: str = knob("", "the label volume of the same shape; empty = no labels")
     pixel_size_nm: float = knob(0.0, "size of a pixel in y and x, in nm", at_least=0)
     foreground: str = knob("", "which label values are foreground: '>0', '>=128', '==1,5'; 'classes' = values are class indices")
@@ -51,11 +52,12 @@ class Sampling:
 
     working_pixel_size_nm: float = knob(10.0, "pixel size of the grid on which the network works, in nm", above=0)
     patch_size: int = knob(96, "side of the square patches, in working pixels", at_least=1)
-    batch_size: int = knob(4, "patches a step of each domain, over all devices together", at_least=1)
+    batch_size: int = knob(4, "patches a step of each domain, over all devices together; devices among which it cannot be"
+                           " divided stay idle", at_least=1)
     reader: str = knob("auto", "resident = volumes in memory, streaming = read as needed, auto = by resident_limit_gib",
                        choices=("auto", "resident", "streaming"))
-    steps_at_once: int = knob(1, "training steps in one call of the devices, for one training with volumes in memory; more than 1"
-                              " may pay on an accelerator and is slow on a CPU", at_least=1)
+    steps_at_once: int = knob(1, "training steps in one call of the devices, for one training with volumes in memory, at most"
+                              " record.log_every; more than 1 may pay on an accelerator and is slow on a CPU", at_least=1)
     resident_limit_gib: float = knob(4.0, "largest size of both working volumes for a resident reader, in GiB", at_least=0)
 
 
@@ -79,7 +81,7 @@ class Augmentation:
     noise: float = knob(0.3, "largest standard deviation of the noise, in standard deviations of the volume", at_least=0)
 
 
-def strong_augmentation():
+def strong_augmentation() -> Augmentation:
     """The Augmentation for domains that differ in contrast, sharpness and noise: about twice the default changes of grey levels.
 
     Chosen on VNC to EPFL: a source-only network of 1000 steps had an IoU of 0.49 on six sections of EPFL's training part with
@@ -89,7 +91,7 @@ def strong_augmentation():
                         noise=0.6)
 
 
-def no_augmentation():
+def no_augmentation() -> Augmentation:
     """The Augmentation that leaves every patch as it is."""
     return Augmentation(rotate=False, flip=False, elastic_probability=0.0, brightness=0.0, contrast=0.0, gamma=0.0,
                         blur_probability=0.0, sharpen_probability=0.0, noise_probability=0.0)
@@ -114,9 +116,9 @@ class Model:
                                " for large patches on an accelerator, more time; no effect on a CPU, whose compiler undoes it")
     batch_pass: str = knob("apart", "source and target go through batch normalisation apart or jointly in training",
                            choices=("apart", "joint"))
-    batch_statistics: str = knob("target", "whose statistics batch normalisation uses on the target: source = those of the"
-                                 " training, target = estimated on target images (AdaBN), mixed = half of each",
-                                 choices=STATISTICS)
+    batch_statistics: str = knob("target", "whose statistics batch normalisation uses on the target: training = those of"
+                                 " what was trained on (source means the same), target = estimated on target images"
+                                 " (AdaBN), mixed = half of each", choices=(*STATISTICS, "source"))
 
 
 @dataclasses.dataclass
@@ -133,48 +135,20 @@ class Loss:
 
 @dataclasses.dataclass
 class Adaptation:
-    """What a method adds to the segmentation loss."""
+    """What a method adds to the segmentation loss. A weight that is not given is the method's own default."""
 
-    weight: float = knob(1.0, "lambda of MMD, CORAL or DANN: the sum of the level weights", at_least=0)
+    weight: float | None = knob(None, "lambda of MMD, CORAL or DANN: the sum of the level weights", at_least=0)
     level_weights: tuple[float, ...] = knob((), "relative weight of each encoder level, full resolution first; empty = doubling"
                                             " from level to level (scaled to sum to 1)", at_least=0)
-    pixels: int = knob(64, "feature pixels sampled per image and level", at_least=1)
+    pixels: int = knob(64, "feature pixels sampled per image and level", at_least=2)
     bandwidths: tuple[float, ...] = knob((0.25, 0.5, 1.0, 2.0, 4.0), "MMD: kernel bandwidths as multiples of the median"
                                          " distance", above=0)
     hidden: int = knob(64, "DANN: width of the domain classifiers' hidden layers", at_least=1)
     reversal_gamma: float = knob(10.0, "DANN: steepness of Ganin's schedule of the reversal; 0 = at full strength at once",
                                  at_least=0)
-    reconstruction_source: float = knob(1.0, "Y-Net: lambda_r of the source", at_least=0)
-    reconstruction_target: float = knob(1.0, "Y-Net: lambda_r of the target", at_least=0)
+    reconstruction_source: float | None = knob(None, "Y-Net: lambda_r of the source", at_least=0)
+    reconstruction_target: float | None = knob(None, "Y-Net: lambda_r of the target", at_least=0)
     reconstruction_loss: str = knob("squared", "Y-Net: squared or absolute error", choices=("squared", "absolute"))
-
-
-# By decade the largest at which EPFL to VNC loses no more than 2 points of source validation IoU against `ft`: searched in runs
-# of 300 steps, and lowered where the whole training lost more.
-_ADAPTATION = {
-    "ft": {},
-    "mmd": {"weight": 10.0},
-    "coral": {"weight": 1000.0},
-    "dann": {"weight": 1.0},
-    "ynet": {"reconstruction_source": 1.0, "reconstruction_target": 1.0},
-}
-
-
-def default_adaptation(method):
-    """The Adaptation of one of the METHODS with its default weights; InputError if there is no such method."""
-    if method not in METHODS:
-        raise InputError(f"method {method!r}: must be one of {', '.join(METHODS)} (--config=FILE.py:METHOD)")
-    return Adaptation(**_ADAPTATION[method])
-
-
-def uses_target(method):
-    """Whether a method sees target images."""
-    return method != "ft"
-
-
-def has_reconstruction(method):
-    """Whether a method's network rebuilds its images."""
-    return method == "ynet"
 
 
 @dataclasses.dataclass
@@ -194,12 +168,18 @@ class Optimizer:
 
 
 @dataclasses.dataclass
-class FineTuning:
-    """Training on labels of the target instead of the source's; `launch.finetune` sets it, and all boxes make an oracle."""
+class TargetLabels:
+    """Which labels of the target are trained on, if any. `launch.finetune` sets it for a fine-tuning."""
 
-    start: str = knob("", "workdir of the run whose network is trained further; empty = from scratch")
-    fraction: float = knob(0.0, "share of the target's training box whose labels were asked for", at_least=0, at_most=1)
-    boxes: tuple[str, ...] = knob((), "the parts of the target whose labels are trained on, each z0:z1,y0:y1,x0:x1 in voxels")
+    use: str = knob(NONE, "none = no label of the target is read in training; joint = from the first step on, beside those of the"
+                    " source; only = instead of the source's: a fine-tuning of `start`, or an oracle",
+                    choices=(NONE, JOINT, ONLY))
+    fraction: float = knob(0.15, "share of the target's training box whose labels are used", at_least=0, at_most=1)
+    boxes: tuple[str, ...] = knob((), "the parts of the target whose labels are used, each z0:z1,y0:y1,x0:x1 in voxels; empty ="
+                                  " chosen by fraction and seed")
+    start: str = knob("", "only: workdir of the run whose network is trained further; empty = from scratch")
+    fraction_before: float = knob(0.0, "share of the target's labels, beyond these, that the network of `start` was trained on",
+                                  at_least=0, at_most=1)
 
 
 @dataclasses.dataclass
@@ -232,27 +212,31 @@ class Experiment:
     name: str = knob("experiment", "a name for tables and figures")
     method: str = knob("ft", "how the network is adapted", choices=METHODS)
     seed: int = knob(0, "seed of initialisation, patches, augmentation and dropout", at_least=0)
-    data_dir: str = knob("", "folder of the data sets in yseg.data.catalog")
-    semi_supervised: str = knob("finetune", "when labels of the target are used, if at all: finetune = afterwards, by"
-                                " launch.finetune; joint = from the first step on, beside those of the source",
-                                choices=("finetune", "joint"))
-    labelled_fraction: float = knob(0.15, "joint: share of the target's training box whose labels are used", above=0, at_most=1)
-    labelled_boxes: tuple[str, ...] = knob((), "joint: the parts of the target whose labels are used, each z0:z1,y0:y1,x0:x1 in"
-                                           " voxels; empty = chosen by labelled_fraction and seed")
+    data_dir: str = knob("", "folder of the data sets in yseg.volumes.catalog")
     source: Domain = dataclasses.field(default_factory=Domain)
     target: Domain = dataclasses.field(default_factory=Domain)
+    target_labels: TargetLabels = dataclasses.field(default_factory=TargetLabels)
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
     model: Model = dataclasses.field(default_factory=Model)
     loss: Loss = dataclasses.field(default_factory=Loss)
     adaptation: Adaptation = dataclasses.field(default_factory=Adaptation)
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
-    finetuning: FineTuning = dataclasses.field(default_factory=FineTuning)
     record: Record = dataclasses.field(default_factory=Record)
     inference: Inference = dataclasses.field(default_factory=Inference)
 
 
-def knobs(config, prefix="--config"):
+def may_be_empty(expected: Any) -> bool:
+    """Whether None is a value of a knob of this type."""
+    return type(None) in typing.get_args(expected)
+
+
+def required(expected: Any) -> Any:
+    """The type of a knob's value where it has one."""
+    return next(part for part in typing.get_args(expected) if part is not type(None)) if may_be_empty(expected) else expected
+
+
+def knobs(config: Any, prefix: str = "--config") -> Iterator[tuple[str, Any, dict[str, Any], Any]]:
     """Yield (flag, type, metadata, value) for every knob, depth first. A flag is spelt as on the command line."""
     types = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
@@ -265,11 +249,15 @@ def knobs(config, prefix="--config"):
 
 def _check_type(flag, expected, value):
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if value is None and may_be_empty(expected):
+        return
+    expected = required(expected)
     if typing.get_origin(expected) is tuple:
+        entry_type = typing.get_args(expected)[0]
         if not isinstance(value, (tuple, list)):
-            raise InputError(f"{flag}={value!r}: must be a list of numbers")
+            raise InputError(f"{flag}={value!r}: must be a list of {'texts' if entry_type is str else 'numbers'}")
         for entry in value:
-            _check_type(flag, typing.get_args(expected)[0], entry)
+            _check_type(flag, entry_type, entry)
         return
     allowed = (int, float) if expected is float else (expected,)
     if not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool):
@@ -292,11 +280,11 @@ def _check_range(flag, metadata, value):
     for name, words, holds in _BOUNDS:
         bound = metadata[name]
         entries = value if isinstance(value, (tuple, list)) else (value,)
-        if bound is not None and not all(holds(entry, bound) for entry in entries):
+        if bound is not None and value is not None and not all(holds(entry, bound) for entry in entries):
             raise InputError(f"{flag}={value!r}: must be {words} {bound}")
 
 
-def check(config):
+def check(config: "Experiment") -> None:
     """Raise InputError, naming the flag, the value and what is allowed, if any knob or combination is invalid."""
     for flag, expected, metadata, value in knobs(config):
         _check_type(flag, expected, value)
@@ -315,27 +303,21 @@ def check(config):
                          f" --config.model.classes={model.classes} entries")
     if not adaptation.bandwidths:
         raise InputError("--config.adaptation.bandwidths=(): must be numbers above 0, such as '(0.5, 1, 2)'")
-    if config.method == "coral" and adaptation.pixels * config.sampling.batch_size < 2:
-        raise InputError("--config.adaptation.pixels=1: must be at least 2 with --config.sampling.batch_size=1, as CORAL compares"
-                         " covariances")
     if config.loss.class_weights and not sum(config.loss.class_weights):
         raise InputError(f"--config.loss.class_weights={tuple(config.loss.class_weights)}: must not all be 0")
     if config.loss.name == "tversky" and not config.loss.tversky_alpha + config.loss.tversky_beta:
         raise InputError("--config.loss.tversky_alpha=0: must be above 0 with --config.loss.tversky_beta=0")
-    if config.finetuning.start and config.optimizer.steps and not config.finetuning.boxes:
-        raise InputError("--config.finetuning.start is given without --config.finetuning.boxes: must name the labels that are"
-                         " trained on; launch.finetune does")
     if adaptation.level_weights and (len(adaptation.level_weights) != model.levels + 1 or not sum(adaptation.level_weights)):
         raise InputError(f"--config.adaptation.level_weights={tuple(adaptation.level_weights)}: must have {model.levels + 1}"
                          " entries (levels and bottleneck), not all 0")
-    if labelled_domain(config) == "target" and config.method != "ft":
-        raise InputError(f"--config.method={config.method}: must be ft with --config.finetuning.start or"
-                         " --config.finetuning.boxes, which mean training on labels alone")
-    if config.semi_supervised == "joint" and labelled_domain(config) == "target":
-        raise InputError("--config.semi_supervised=joint: must be finetune with --config.finetuning.start or"
-                         " --config.finetuning.boxes")
-    if config.semi_supervised != "joint" and config.labelled_boxes:
-        raise InputError(f"--config.labelled_boxes={tuple(config.labelled_boxes)}: must come with --config.semi_supervised=joint")
+    _check_target_labels(config)
+    if config.sampling.steps_at_once > min(config.record.log_every, max(config.optimizer.steps, 1)):
+        raise InputError(f"--config.sampling.steps_at_once={config.sampling.steps_at_once}: must be at most"
+                         f" --config.record.log_every={config.record.log_every} and --config.optimizer.steps="
+                         f"{config.optimizer.steps}, as a line of metrics ends a call")
+    if config.sampling.steps_at_once > 1 and config.sampling.reader == "streaming":
+        raise InputError(f"--config.sampling.steps_at_once={config.sampling.steps_at_once}: must be 1 with"
+                         " --config.sampling.reader=streaming, which reads every step anew")
     for name in ("source", "target"):
         domain = getattr(config, name)
         if domain.validation_fraction + domain.test_fraction >= 1:
@@ -343,25 +325,55 @@ def check(config):
                              f" --config.{name}.validation_fraction={domain.validation_fraction} nothing is left to train on")
 
 
-def labelled_domain(config):
-    """Whose labels are trained on: "source", or "target" in a fine-tuning."""
-    return "target" if config.finetuning.start or config.finetuning.boxes else "source"
+def _check_target_labels(config):
+    labels = config.target_labels
+    if labels.use != ONLY and labels.start:
+        raise InputError(f"--config.target_labels.start={labels.start}: must come with --config.target_labels.use={ONLY}")
+    if labels.use == NONE and labels.boxes:
+        raise InputError(f"--config.target_labels.boxes={tuple(labels.boxes)}: must come with --config.target_labels.use={JOINT}"
+                         f" or {ONLY}")
+    if labels.use == ONLY and config.method != "ft":
+        raise InputError(f"--config.method={config.method}: must be ft with --config.target_labels.use={ONLY}, which means"
+                         " training on labels alone")
+    needed = labels.use == JOINT or (labels.use == ONLY and config.optimizer.steps)
+    if needed and not labels.fraction and not labels.boxes:
+        raise InputError(f"--config.target_labels.fraction=0: must be above 0 with --config.target_labels.use={labels.use}")
 
 
-def level_weights(config):
-    """lambda_i of each encoder level and the bottleneck, shallow to deep; they sum to lambda (Roels et al. 2019, eq. 1)."""
-    relative = config.adaptation.level_weights or [2.0**level for level in range(config.model.levels + 1)]
-    return tuple(config.adaptation.weight * weight / sum(relative) for weight in relative)
+@dataclasses.dataclass
+class ResolvedExperiment(Experiment):
+    """An Experiment that has been checked and filled: nothing behind `yseg.data.domain.resolve`, which makes it, checks again.
+
+    Its domains have absolute paths and what their data sets say, its method's weights are numbers, its batch statistics have
+    their one name, and the boxes of the target labels that are trained on are listed.
+    """
 
 
-def to_json(config):
-    """The config as JSON text, sorted as declared."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+def statistics_name(name: str) -> str:
+    """One of STATISTICS; "source", which earlier versions called the training's, is "training"."""
+    return "training" if name == "source" else name
 
 
-def from_json(text, name="config.json"):
-    """The Experiment written by `to_json`; InputError if fields are unknown, missing or of another type."""
-    try:
-        return dacite.from_dict(Experiment, json.loads(text), dacite.Config(strict=True, cast=[tuple]))
-    except (ValueError, dacite.DaciteError) as error:
-        raise InputError(f"{name}: not a config of this version of yseg ({str(error).splitlines()[0]})") from error
+def labelled_domain(config: Experiment) -> str:
+    """Whose labels are trained on: "source", or "target" in a training on labels of the target only."""
+    return "target" if config.target_labels.use == ONLY else "source"
+
+
+def level_weights(adaptation: Adaptation, levels: int) -> tuple[float, ...]:
+    """lambda_i of each encoder level and the bottleneck, shallow to deep; they sum to lambda (Roels et al. 2019, eq. 1).
+
+    Args:
+      adaptation: Adaptation, with a weight.
+      levels: of the network, without the bottleneck.
+    """
+    total = weight_of(adaptation, "weight")
+    relative = adaptation.level_weights or [2.0**level for level in range(levels + 1)]
+    return tuple(total * weight / sum(relative) for weight in relative)
+
+
+def weight_of(adaptation: Adaptation, name: str) -> float:
+    """A weight of a method's term; ValueError if it is not a number yet, which a ResolvedExperiment has for its method."""
+    weight = getattr(adaptation, name)
+    if weight is None:
+        raise ValueError(f"adaptation.{name}: must be a number")
+    return weight

@@ -1,53 +1,66 @@
-"""The verbs that programs and researchers call: train, finetune, evaluate, segment.
+"""The verbs that programs and researchers call: train, finetune, evaluate, segment, predict, export.
 
 A workdir holds a run: config.json, checkpoints/, metrics.jsonl, TensorBoard events, report/*.png, and results.json after an
-evaluation.
+evaluation. Where a verb takes the folder of a run it also takes a `TrainedNetwork`, see `yseg.load_run` and `yseg.load_model`.
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
+import re
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import tensorstore as ts
 
-from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, FineTuning, InputError
-from yseg.data import target_labels
-from yseg.data.box import parse_region
-from yseg.data.domain import given_domain, open_domain
-from yseg.data.labels import apply_rule
+from yseg.config import (
+    MATCHED,
+    ONLY,
+    TUNING_RATE,
+    TUNING_STEPS,
+    Domain,
+    Experiment,
+    InputError,
+    ResolvedExperiment,
+    TargetLabels,
+)
+from yseg.data.box import Box, parse_region
+from yseg.data.domain import Volume, given_domain, open_domain, open_own_domain
+from yseg.data.grid import Grid
+from yseg.data.split import split
+from yseg.data.target_labels import fraction_seen, label_boxes
 from yseg.files import write_whole
+from yseg.inference.blocks import Blocks
 from yseg.inference.outputs import score, write_segmentation
 from yseg.metrics.counts import scores
-from yseg.report import overlay
+from yseg.metrics.objects import object_scores
+from yseg.report import overlay, progress
 from yseg.runs.folder import REPORT, read_config
+from yseg.runs.resolve import resolve
 from yseg.runs.samples import copying, middle_section
 from yseg.runs.session import compiled_step, prepare, run
-from yseg.trained.network import (
-    chosen_statistics,
-    config_of,
-    open_to_score,
-    predict_with,
-    scores_of_objects,
-    usual_statistics,
-    variables_of,
-    with_augmentation,
-    with_progress,
-)
-from yseg.trained.released import ReleasedModel
+from yseg.trained.export import export
+from yseg.trained.network import TrainedNetwork, network_of
 from yseg.trained.threshold import chosen_threshold
 from yseg.volumes.catalog import DATASETS
+from yseg.volumes.stores import as_volume
 from yseg.volumes.volume import check_output, create_volume
 
+__all__ = ["evaluate", "export", "finetune", "finetuning", "predict", "segment", "supervised", "train"]
+
 OBJECT_VOXELS = 2**26  # largest region whose objects are counted: it is held in memory
+OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one section are no mitochondria
 
 
 # --- Training ---
 
 
-def train(config, workdir, quiet=False):
+def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -> dict[str, Any]:
     """Train a network, or continue a run that was interrupted: it ends with the same parameters, to the bit.
 
     Args:
@@ -62,15 +75,16 @@ def train(config, workdir, quiet=False):
       InputError: anything about the config, the volumes or the workdir that the user has to change; nothing has been written.
       TrainingDiverged: the loss became infinite or not a number.
     """
-    prepared = prepare(config, workdir)
-    return run([prepared], compiled_step(prepared.config), quiet)[0]
+    prepared = prepare(config, Path(workdir))
+    return run([prepared], compiled_step(prepared.config, prepared.devices), quiet)[0]
 
 
-def supervised(config, fraction, start="", sections=None):
-    """The config of a training on labels of the target: a fine-tuning of a run, or an oracle from scratch.
+def supervised(config: Experiment, fraction: float, start: str | os.PathLike = "",
+               sections: Sequence[int] | None = None) -> ResolvedExperiment:
+    """The config of a training on labels of the target only: a fine-tuning of a run, or an oracle from scratch.
 
     Args:
-      config: resolved `yseg.config.Experiment`; its seed chooses the labels.
+      config: its seed chooses the labels.
       fraction: share of the target's training box, see `yseg.data.split.share_of`.
       start: workdir of the run whose network is trained further; "" = from scratch.
       sections: numbers of those whose labels may be used; None = all.
@@ -80,26 +94,41 @@ def supervised(config, fraction, start="", sections=None):
     """
     if not (0 <= fraction <= 1 and (fraction or start)):
         raise InputError(f"--fraction={fraction}: must be at least 0 and at most 1")
-    target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=True)
-    tuning = FineTuning(start=start and str(Path(start).absolute()), fraction=fraction,
-                        boxes=target_labels.label_boxes(config, target, fraction, sections))
     # What is trained on the target has the target's statistics as its own.
-    return dataclasses.replace(config, method="ft", finetuning=tuning, semi_supervised="finetune", labelled_boxes=(),
-                               model=dataclasses.replace(config.model, batch_statistics="source"))
+    plain = dataclasses.replace(config, method="ft", target_labels=TargetLabels(),
+                                model=dataclasses.replace(config.model, batch_statistics="training"))
+    resolved = resolve(plain)
+    target = open_own_domain(resolved, "target", with_labels=True)
+    boxes = label_boxes(target.split.train, target.grid, fraction, seed=config.seed, patch_size=config.sampling.patch_size,
+                        sections=sections)
+    before = _fraction_before(config, start, fraction) if start else 0.0
+    labels = TargetLabels(ONLY, fraction, boxes, str(Path(start).absolute()) if start else "", before)
+    return dataclasses.replace(resolved, target_labels=labels)
 
 
-def finetuning(start, fraction, steps=TUNING_STEPS, learning_rate=TUNING_RATE, seed=None, sections=None):
+def _fraction_before(config, start, fraction):
+    """The share of the target's labels that the run `start` has seen beyond this fraction."""
+    started = read_config(start, "--from")
+    seen = fraction_seen(started.target_labels)
+    return max(0.0, seen - fraction) if started.seed == config.seed else seen  # of one seed, smaller shares lie in larger ones
+
+
+def finetuning(start: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS, learning_rate: float = TUNING_RATE,
+               seed: int | None = None, sections: Sequence[int] | None = None) -> ResolvedExperiment:
     """The config of `finetune`; labels of some sections alone may be used, see `supervised`."""
     config = read_config(start, "--from")
     config = supervised(dataclasses.replace(config, seed=config.seed if seed is None else seed), fraction, start, sections)
     steps = steps if fraction else 0
     return dataclasses.replace(
         config, name=f"{config.name}, fine-tuned on {100 * fraction:g} %",
+        sampling=dataclasses.replace(config.sampling, steps_at_once=min(config.sampling.steps_at_once, max(steps, 1))),
         optimizer=dataclasses.replace(config.optimizer, steps=steps, learning_rate=learning_rate, warmup_steps=steps // 10),
         record=dataclasses.replace(config.record, validate_every=0))
 
 
-def finetune(start, workdir, fraction, steps=TUNING_STEPS, learning_rate=TUNING_RATE, seed=None, quiet=False, sections=None):
+def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS,
+             learning_rate: float = TUNING_RATE, seed: int | None = None, quiet: bool = False,
+             sections: Sequence[int] | None = None) -> dict[str, Any]:
     """Train the segmentation network of a run further, on a share of the target's training labels.
 
     Args:
@@ -117,99 +146,101 @@ def finetune(start, workdir, fraction, steps=TUNING_STEPS, learning_rate=TUNING_
     Raises:
       InputError: no trained run in `start`; a fraction, labels or a workdir that the user has to change.
     """
-    return train(finetuning(start, fraction, steps, learning_rate, seed, sections), workdir, quiet)
+    config = finetuning(start, fraction, steps=steps, learning_rate=learning_rate, seed=seed, sections=sections)
+    return train(config, workdir, quiet)
 
 
-# --- A trained run ---
+# --- A trained network ---
 
 
-def evaluate(workdir, image=None, labels=None, pixel_size_nm=None, foreground=None, region=None, threshold=None, domain="target",
-             batch_statistics=None, test_time_augmentation=None, quiet=False):
-    """Score the last checkpoint of a run against labels, at the volume's own voxels.
+def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None = None, labels: str | None = None,
+             pixel_size_nm: float | None = None, foreground: str | None = None, region: str | None = None,
+             threshold: float | str | None = None, domain: str = "target", batch_statistics: str | None = None,
+             test_time_augmentation: bool | None = None, quiet: bool = False) -> dict[str, Any]:
+    """Score a trained network against labels, at the volume's own voxels.
 
     Args:
-      workdir: the folder of the run; or a `yseg.load_model`, whose folder stays as it is: nothing is written.
-      image: a volume, see `yseg.volumes.volume.open_volume`; None = the config's target, and of it the box kept for the test.
+      workdir: the folder of the run, whose last checkpoint is scored; or a network that was loaded.
+      image: a volume, see `yseg.open_volume`; None = the config's target, and of it the box kept for the test.
       labels: its label volume.
       pixel_size_nm: its size of a pixel in y and x.
       foreground: which of its label values are foreground, as in `yseg.config.Domain`; default ">0".
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume, or the test box of the config's own.
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`.
       domain: without an image: "target", or "source" for the validation box of the source.
-      batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for the source.
+      batch_statistics: "training", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "training" for
+        the source.
       test_time_augmentation: see `yseg.config.Inference`; None = the config's.
       quiet: show no progress.
 
     Returns:
-      dict, also written as results.json (results_source.json for the source, results_source_statistics.json and the like for
-      other statistics than the config's, ..._matched.json for a matched threshold, ..._augmented.json or ..._plain.json for
-      test-time augmentation other than the config's): iou, precision, recall, f1, accuracy, per_section_iou and the others of
-      `yseg.metrics.counts.scores`, those of `yseg.metrics.objects.object_scores` (of a region that fits into memory), None where undefined;
-      threshold, batch_statistics, test_time_augmentation, image, labels, region, step and wall_time in seconds.
+      dict: iou, precision, recall, f1, accuracy, per_section_iou and the others of `yseg.metrics.counts.scores`, those of
+      `yseg.metrics.objects.object_scores` (of a region that fits into memory), None where undefined; threshold,
+      batch_statistics, test_time_augmentation, image, labels, region, step and wall_time in seconds. For the folder of a run it
+      is also written there: as results.json for the run's own test, and every other question gets a file of its own, named
+      after what differs, such as results_source.json or results_matched.json.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
     """
     began = time.perf_counter()
-    trained = config_of(workdir)
-    config = with_augmentation(trained, test_time_augmentation)
-    known, volume = open_to_score(config, image, labels, pixel_size_nm, foreground, domain)
+    given = network_of(workdir)
+    if threshold == MATCHED and domain == "source" and not image:
+        raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
+    known, volume = _open_to_score(given.config, image, labels, pixel_size_nm, foreground, domain)
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
-        box = volume.split.validation if domain == "source" else volume.split.test
-        if box.is_empty:
-            knob = "validation_fraction" if domain == "source" else "test_fraction"
-            raise InputError(f"--config.{domain}.{knob}={getattr(known, knob)}: the run keeps nothing to score; give --region")
-    own_source = not image and domain == "source"
-    usual = usual_statistics(config, known)
-    chosen = chosen_statistics(workdir, batch_statistics, usual)
-    variables, step = variables_of(workdir, config, chosen)
-    matched = threshold == MATCHED
-    threshold = chosen_threshold(threshold, config, variables)
-    blocks = predict_with(config, variables, volume, box)
+        box = _kept_box(volume, domain, known)
+    usual = _usual_statistics(given, known)
+    network = given.with_views(test_time_augmentation).with_statistics(batch_statistics or usual)
+    config = network.config
+    number = chosen_threshold(threshold, network)
     shown = middle_section(box)
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
     predicted = np.zeros(kept.shape, np.uint8)
-    blocks = copying(with_progress(blocks, box, "Evaluating", quiet), kept, predicted, threshold)
-    counts = score(blocks, volume.labels, volume.rule, box, (threshold,), config.model.classes)
+    blocks = copying(_with_progress(network.predict(volume, [box]), box, "Evaluating", quiet), kept, predicted, number)
+    counts = score(blocks, volume.labels, volume.rule, box, thresholds=(number,), classes=config.model.classes)
     results = {
-        "experiment": config.name, "method": config.method, "seed": config.seed, "step": step,
-        "batch_statistics": chosen, "test_time_augmentation": config.inference.test_time_augmentation,
+        "experiment": config.name, "method": network.provenance.get("method"), "seed": network.provenance.get("seed"),
+        "step": network.step, "batch_statistics": network.statistics,
+        "test_time_augmentation": config.inference.test_time_augmentation,
         "image": known.image, "labels": known.labels, "foreground": known.foreground,
         "pixel_size_nm": volume.pixel_size_nm, "region": str(box), **scores(counts),
-        **(scores_of_objects(volume, box, predicted) if kept == box else {}),
+        **(_scores_of_objects(volume, box, predicted) if kept == box else {}),
         "wall_time": time.perf_counter() - began,
     }
-    if isinstance(workdir, ReleasedModel):
-        provenance = workdir.description["provenance"]
-        return results | {name: provenance.get(name) for name in ("method", "seed")}
-    workdir, suffix = Path(workdir), ("_source" if own_source else "") + ("" if chosen == usual else f"_{chosen}_statistics")
-    suffix += "_matched" if matched else ""
-    if config.inference != trained.inference:
-        suffix += "_augmented" if test_time_augmentation else "_plain"
-    write_whole(workdir / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    truth = apply_rule(volume.labels[shown.slices].read().result(), volume.rule)[0]
+    if network.reports is None:
+        return results
+    differs = [*(_name_of_volume(known) if image else ["source"] if domain == "source" else []),
+               *([f"region_{_in_a_name(str(box))}"] if region else []),
+               *([f"{network.statistics}_statistics"] if network.statistics != usual else []),
+               *([MATCHED] if threshold == MATCHED else [f"threshold_{number:g}"] if number != given.config.inference.threshold
+                 else []),
+               *([] if config.inference == given.config.inference else ["augmented" if test_time_augmentation else "plain"])]
+    suffix = "".join(f"_{part}" for part in differs)
+    write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
     title = f"{config.name}: {_name(known.image)}, section {shown.start[0]}; IoU of the region {iou}"
     overlay(volume.image[shown.slices].read().result()[0], predicted[shown.relative_to(kept).slices][0],
-            workdir / REPORT / f"evaluation{suffix}.png", title, volume.pixel_size_nm, truth)
+            network.reports / REPORT / f"evaluation{suffix}.png", title=title, pixel_size_nm=volume.pixel_size_nm,
+            truth=volume.classes(shown)[0])
     return results
 
 
-def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=False, threshold=None, batch_statistics=None,
-            test_time_augmentation=None, quiet=False):
-    """Segment a volume with the last checkpoint of a run: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
+def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str | os.PathLike, *,
+            pixel_size_nm: float | None = None, region: str | None = None, overwrite: bool = False,
+            threshold: float | str | None = None, batch_statistics: str | None = None,
+            test_time_augmentation: bool | None = None, quiet: bool = False) -> str:
+    """Segment a volume with a trained network: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
 
     Args:
-      workdir: the folder of the run; or a `yseg.load_model`, whose folder stays as it is.
-      image: a volume of any size, see `yseg.volumes.volume.open_volume`.
+      workdir: the folder of the run, whose last checkpoint is used; or a network that was loaded.
+      image: a volume of any size, see `yseg.open_volume`.
       output: a path that ends in .zarr; it has the region's shape.
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists.
-      threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`.
-      batch_statistics: "source", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "source" for its source.
-      test_time_augmentation: see `yseg.config.Inference`; None = the config's.
+      threshold, batch_statistics, test_time_augmentation: see `evaluate`.
       quiet: show no progress.
 
     Returns:
@@ -219,29 +250,119 @@ def segment(workdir, image, output, pixel_size_nm=None, region=None, overwrite=F
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change. Nothing has
         been written.
     """
-    config = with_augmentation(config_of(workdir), test_time_augmentation)
+    given, output = network_of(workdir), str(output)
     check_output(output, overwrite)
     if os.path.realpath(output) == os.path.realpath(image):
         raise InputError(f"--output={output}: must be another path than --image")
-    known = given_domain(config, image, None, pixel_size_nm, None)
-    volume = open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=False)
+    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm)
+    volume = open_domain(known, given.config.sampling.working_pixel_size_nm, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
-    chosen = chosen_statistics(workdir, batch_statistics, usual_statistics(config, known))
-    variables = variables_of(workdir, config, chosen)[0]
-    threshold = chosen_threshold(threshold, config, variables)
-    blocks = predict_with(config, variables, volume, box)
+    network = given.with_views(test_time_augmentation).with_statistics(batch_statistics or _usual_statistics(given, known))
+    number = chosen_threshold(threshold, network)
     shown = middle_section(box)
     picture = np.zeros(shown.shape, np.uint8)
-    blocks = copying(with_progress(blocks, box, "Segmenting", quiet), shown, picture, threshold)
+    blocks = copying(_with_progress(network.predict(volume, [box]), box, "Segmenting", quiet), shown, picture, number)
     section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
     with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm, overwrite) as store:
-        write_segmentation(blocks, store, box, threshold)
-    if not isinstance(workdir, ReleasedModel):  # whose folder stays as it is
-        overlay(volume.image[shown.slices].read().result()[0], picture[0], Path(workdir) / REPORT / "segmentation.png",
-                f"{config.name}: {_name(known.image)}, section {shown.start[0]}", volume.pixel_size_nm)
+        write_segmentation(blocks, store, box, number)
+    if network.reports is not None:
+        title = f"{network.config.name}: {_name(known.image)}, section {shown.start[0]}"
+        overlay(volume.image[shown.slices].read().result()[0], picture[0], network.reports / REPORT / "segmentation.png",
+                title=title, pixel_size_nm=volume.pixel_size_nm)
     return output
+
+
+def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, pixel_size_nm: float | None = None,
+            batch_statistics: str | None = None) -> np.ndarray:
+    """Class probabilities of an image in memory: array in, array out, no file is written.
+
+    Args:
+      network: one that was loaded, or the folder of a run.
+      array: grey levels [z, y, x] or [y, x], integers or floats; they are normalised by their own mean and deviation.
+      pixel_size_nm: size of a pixel in y and x; None = that on which the network works.
+      batch_statistics: see `evaluate`; None = the network's.
+
+    Returns:
+      float32 [z, y, x, class] or [y, x, class].
+
+    Raises:
+      ValueError: the array has another shape or type, or values that are not finite.
+    """
+    trained, array = network_of(network).with_statistics(batch_statistics), np.asarray(array)
+    working = trained.config.sampling.working_pixel_size_nm
+    if array.ndim not in (2, 3):
+        raise ValueError(f"array of shape {array.shape}: must be [z, y, x] or [y, x]")
+    image = as_volume(ts.array(np.ascontiguousarray(array)), "array")
+    box = Box.whole(image.shape)
+    size = pixel_size_nm or working
+    volume = Volume(image, None, None, Grid(box.shape, size, working), split(image.shape, "x", 0.0, 0.0), size, "array")
+    found = np.empty((*box.shape, trained.config.model.classes), np.float32)
+    for place, probabilities in trained.predict(volume, [box]):
+        found[place.slices] = probabilities
+    return found.reshape(*array.shape, -1)
+
+
+def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
+    """The `yseg.config.Domain` to score, and its opened Volume."""
+    if image:
+        known = given_domain(config, image, labels, pixel_size_nm, foreground)
+        if not known.labels:
+            raise InputError(f"--labels is missing: must be the label volume of --image={image}")
+        return known, open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=True)
+    for name, value in (("labels", labels), ("pixel_size_nm", pixel_size_nm), ("foreground", foreground)):
+        if value is not None:
+            raise InputError(f"--{name}={value}: must come with --image")
+    if domain not in ("source", "target"):
+        raise InputError(f"--domain={domain}: must be one of source, target")
+    known = getattr(config, domain)
+    if not known.image:
+        raise InputError("--image is missing: must be the volume to score, as a released model has none of its own")
+    return known, open_own_domain(config, domain, with_labels=True)
+
+
+def _kept_box(volume: Volume, domain: str, known: Domain) -> Box:
+    """The box of a run's own volume that was kept to be scored."""
+    box = volume.split.validation if domain == "source" else volume.split.test
+    if box.is_empty:
+        knob = "validation_fraction" if domain == "source" else "test_fraction"
+        raise InputError(f"{domain}.{knob}={getattr(known, knob)}: the run keeps nothing to score; give --region")
+    return box
+
+
+def _usual_statistics(network: TrainedNetwork, known: Domain) -> str:
+    """Whose batch statistics a volume is segmented with: the training's for the source itself, else the network's."""
+    config = network.config
+    return "training" if known.image == config.source.image != config.target.image else network.statistics
+
+
+def _scores_of_objects(volume, box, predicted):
+    """`yseg.metrics.objects.object_scores` of class 1, for objects of OBJECT_NM in square or more."""
+    truth = volume.classes(box)
+    least = math.ceil((OBJECT_NM / volume.pixel_size_nm) ** 2)
+    binary = np.where(truth < 0, np.int8(-1), (truth == 1).astype(np.int8))
+    return {"object_least_voxels": least, **object_scores(binary, predicted == 1, least_voxels=least)}
+
+
+def _with_progress(blocks: Blocks, box: Box, description: str, quiet: bool) -> Iterator[tuple[Box, np.ndarray]]:
+    """The blocks, with a progress bar in sections."""
+    with progress(box.shape[0], description, unit="sections", quiet=quiet) as bar:
+        done, section = 0, box.shape[1] * box.shape[2]
+        for place, probabilities in blocks:
+            yield place, probabilities
+            done += int(np.prod(place.shape))
+            bar.update(done // section)
 
 
 def _name(spec):
     """A volume's name for titles."""
     return spec.split("?")[0] if "://" in spec else Path(spec).name
+
+
+def _name_of_volume(known: Domain) -> list[str]:
+    """A volume and its labels in the name of a file: readable, and another one for all that is scored in another way."""
+    what = json.dumps([known.image, known.labels, known.foreground, known.unlabelled, known.pixel_size_nm])
+    return [f"{_in_a_name(Path(_name(known.image)).stem)[:40]}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"]
+
+
+def _in_a_name(text):
+    return re.sub(r"[^\w.-]+", "-", text)

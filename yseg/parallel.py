@@ -5,18 +5,24 @@ function), and the gradients of the devices are averaged afterwards (`mean`). Th
 the devices' cotangents, so every device's gradient holds its own share times the number of devices; their mean is exact.
 """
 
+import contextlib
 import ctypes
 import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int32, Num, PyTree
 
 from yseg.config import InputError
 
 AXIS = "batch"
+_REFUSED, _FAILED, _OUTCOME_BYTES = 1, 2, 4096  # how a call on the main process ended, and what is told of it
 # On a CPU, XLA 0.10 gives most convolutions to YNNPACK, which computes them on one core. Its other form uses
 # all; what is listed here is left to YNNPACK. XLA also prefers vectors of 256 bits, where the processor may have 512.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_REDUCE",
@@ -24,22 +30,22 @@ _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_IND
 _MALLOC = {-8: 1, -4: 0, -1: -1}  # one arena; nothing by mmap; nothing given back: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
 
 
-def total(x, axis_name=None):
+def total(x: Num[Array, "..."], axis_name: str | None = None) -> Num[Array, "..."]:
     """Sum of `x` over the devices of `axis_name`, the same on each; `x` itself if `axis_name` is None."""
     return x if axis_name is None else lax.psum(x, axis_name)
 
 
-def gather(x, axis_name=None):
+def gather(x: Num[Array, "n ..."], axis_name: str | None = None) -> Num[Array, "all ..."]:
     """The devices' `x` [n, ...] one after another, [devices * n, ...], the same on each; `x` itself if `axis_name` is None."""
     return x if axis_name is None else lax.all_gather(x, axis_name, axis=0, tiled=True)
 
 
-def mean(tree, axis_name=None):
+def mean(tree: PyTree, axis_name: str | None = None) -> PyTree:
     """Mean of every leaf over the devices of `axis_name`, the same on each; the tree itself if `axis_name` is None."""
     return tree if axis_name is None else lax.pmean(tree, axis_name)
 
 
-def start_processes():
+def start_processes() -> None:
     """Join this process with the others of the job, as found in the environment of SLURM, a TPU pod and the like.
 
     Raises:
@@ -51,80 +57,194 @@ def start_processes():
         raise InputError(f"--multihost: no cluster to join was found ({str(error).splitlines()[0]})") from error
 
 
-def is_main():
+def is_main() -> bool:
     """Whether this process is the one that writes files and speaks."""
     return jax.process_index() == 0
 
 
-def wait_for_all(name):
+def wait_for_all(name: str) -> None:
     """Wait until every process has come here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
-def share(global_batch):
-    """Global indices of the samples of this process: int32 [local device, samples of a device].
+def on_main(function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)` on the main process, and None on the others, which wait for it.
+
+    Where it raises there, every process raises: the others would otherwise wait for the runtime's time-out.
 
     Raises:
-      InputError: the batch cannot be divided among all devices.
+      InputError: on every process, if the function raises one.
+      RuntimeError: on the other processes, if it raises anything else, which the main process raises as it is.
     """
-    devices = jax.device_count()
-    if global_batch % devices:
-        raise InputError(f"--config.sampling.batch_size={global_batch}: must be a multiple of the number of devices, {devices}")
-    mine = [device.id for device in jax.local_devices()]
-    order = {device.id: place for place, device in enumerate(jax.devices())}
-    return np.arange(global_batch, dtype=np.int32).reshape(devices, -1)[[order[device] for device in mine]]
+    if jax.process_count() == 1:
+        return function(*arguments)
+    result, error = None, None
+    if is_main():
+        try:
+            result = function(*arguments)
+        except Exception as raised:
+            error = raised
+    outcome = multihost_utils.broadcast_one_to_all(_encoded(error))
+    if error is not None:
+        raise error
+    _raise_encoded(outcome)
+    return result
 
 
-def replicate(tree):
-    """The tree on every local device, without a device axis."""
-    return jax.device_put(tree, NamedSharding(Mesh(jax.local_devices(), (AXIS,)), PartitionSpec()))
+def _encoded(error):
+    """What became of a call, as uint8 [_OUTCOME_BYTES]: how it ended, and what was said."""
+    if error is None:
+        return np.zeros(_OUTCOME_BYTES, np.uint8)
+    kind, text = (_REFUSED, f"{error}") if isinstance(error, InputError) else (_FAILED, f"{type(error).__name__}: {error}")
+    said = bytes([kind]) + text.encode()
+    return np.frombuffer(said[:_OUTCOME_BYTES].ljust(_OUTCOME_BYTES, b"\0"), np.uint8)
 
 
-def map_step(step):
+def _raise_encoded(outcome):
+    """Raise what `_encoded` was given."""
+    kind, text = outcome[0], bytes(outcome[1:]).rstrip(b"\0").decode(errors="ignore")
+    if kind == _REFUSED:
+        raise InputError(text)
+    if kind == _FAILED:
+        raise RuntimeError(f"the main process failed: {text}")
+
+
+class Devices(NamedTuple):
+    """Devices that are used together, in the order in which they share out the samples of a batch.
+
+    all: those of all processes, the same on each; local: those of this process.
+    """
+
+    all: tuple[jax.Device, ...]
+    local: tuple[jax.Device, ...]
+
+
+def all_devices() -> Devices:
+    """Every device there is."""
+    return _devices(jax.devices())
+
+
+def devices_for(global_batch: int) -> Devices:
+    """The most devices among which a batch can be divided, as many of each process.
+
+    Raises:
+      InputError: the batch cannot be divided among the processes.
+    """
+    processes = jax.process_count()
+    if global_batch % processes:
+        raise InputError(f"batch_size={global_batch}: must be a multiple of the number of processes, {processes}")
+    of_process = [list(group) for _, group in itertools.groupby(all_devices().all, lambda device: device.process_index)]
+    count = max(number for number in range(1, min(map(len, of_process)) + 1) if global_batch // processes % number == 0)
+    return _devices(device for group in of_process for device in group[:count])
+
+
+def idle_devices(global_batch: int) -> str | None:
+    """What to tell the user where `devices_for` leaves devices idle; None where it does not."""
+    used, there = len(devices_for(global_batch).all), jax.device_count()
+    if used == there:
+        return None
+    return (f"uses {used} of {there} devices: a batch of {global_batch} cannot be divided among more;"
+            f" batch_size={-(-global_batch // there) * there} would use all")
+
+
+def _devices(devices):
+    """`Devices` in an order that keeps those of a process together, which `jax.devices()` does not promise."""
+    ordered = tuple(sorted(devices, key=lambda device: (device.process_index, device.id)))
+    return Devices(ordered, tuple(device for device in ordered if device.process_index == jax.process_index()))
+
+
+def share(global_batch: int, devices: Devices | None = None) -> Int32[np.ndarray, "device sample"]:
+    """Global indices of the samples of this process, [local device, samples of a device].
+
+    Args:
+      global_batch: how many samples all processes have together.
+      devices: among which they are shared out; None = those of `devices_for`.
+
+    Raises:
+      InputError: see `devices_for`.
+      ValueError: the batch cannot be divided among `devices`.
+    """
+    devices = devices or devices_for(global_batch)
+    if global_batch % len(devices.all):
+        raise ValueError(f"global_batch={global_batch}: must be a multiple of the number of devices, {len(devices.all)}")
+    places = [devices.all.index(device) for device in devices.local]
+    return np.arange(global_batch, dtype=np.int32).reshape(len(devices.all), -1)[places]
+
+
+def replicate(tree: PyTree, devices: Devices | None = None) -> PyTree:
+    """The tree on every local device (of all, or of `devices`), without a device axis."""
+    local = (devices or all_devices()).local
+    return jax.device_put(tree, NamedSharding(Mesh(local, (AXIS,)), PartitionSpec()))
+
+
+def map_step(step: Callable[..., Any], devices: Devices | None = None) -> Callable[..., Any]:
     """`step(state, batch, key) -> (state, metrics)` on all devices: the batch has a leading device axis, nothing else has.
 
     The old state's memory is reused: it must not be read afterwards. The step has to reduce over `AXIS` all that it returns.
+
+    Args:
+      step: of one device.
+      devices: those that it runs on, where state and batch are; None = all.
     """
-    return _map(step, (PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), PartitionSpec(), jax.devices(), (0,))
+    every = (devices or all_devices()).all
+    return _compiled(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), out_axes=(None, None), donate_argnums=(0,),
+                              devices=every), every)
 
 
-def map_steps(step, cut, count):
+def map_steps(step: Callable[..., Any], cut: Callable[..., Any], count: int,
+              devices: Devices | None = None) -> Callable[..., Any]:
     """`steps(state, volumes, index, key) -> (state, metrics [count])`: `count` steps in one call, which cut their own patches.
 
     Args:
       step: as for `map_step`; what is given to the result is used as there, too.
       cut: `cut(volumes, index, step)` are the raw patches of one device, see `yseg.data.patches.ResidentReader`.
       count: how many steps.
+      devices: as for `map_step`.
     """
     def steps(state, volumes, index, key):
         return lax.scan(lambda state, _: step(state, cut(volumes, index, state.step), key), state, length=count)
 
-    return _map(steps, (PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), PartitionSpec(), jax.devices(),
-                (0,))
+    every = (devices or all_devices()).all
+    return _compiled(jax.pmap(steps, axis_name=AXIS, in_axes=(None, None, 0, None), out_axes=(None, None), donate_argnums=(0,),
+                              devices=every), every)
 
 
-def map_shares(function):
+def map_shares(function: Callable[..., Any], devices: Devices | None = None) -> Callable[..., Any]:
     """`function(shared, share, more)` on the local devices; share and result have a leading device axis, the others none."""
-    return _map(function, (PartitionSpec(), PartitionSpec(AXIS), PartitionSpec()), PartitionSpec(AXIS), jax.local_devices())
+    local = (devices or all_devices()).local
+    return _compiled(jax.pmap(function, axis_name=AXIS, in_axes=(None, 0, None), out_axes=0, devices=local), local)
 
 
-def _map(function, given, returned, devices, donated=()):
-    """The compiled function on some devices; `given` and `returned` say which arguments are shared out, and if the result is."""
-    mesh, shared_out = Mesh(devices, (AXIS,)), PartitionSpec(AXIS)
+def _compiled(mapped, devices):
+    """The mapped function, compiled with `_compiler_options` if that is possible: on the devices of this process alone."""
+    local = all(device.process_index == jax.process_index() for device in devices)
+    return _Compiled(mapped) if local else mapped
 
-    def of_one_device(*arguments):
-        arguments = [jax.tree.map(lambda leaf: leaf[0], argument) if spec == shared_out else argument
-                     for argument, spec in zip(arguments, given, strict=True)]
-        result = function(*arguments)
-        return jax.tree.map(lambda leaf: leaf[None], result) if returned == shared_out else result
 
-    mapped = jax.jit(jax.shard_map(of_one_device, mesh=mesh, in_specs=given, out_specs=returned, check_vma=False),
-                     donate_argnums=donated, compiler_options=_compiler_options())
-    if mesh.is_multi_process:
-        return lambda *arguments: multihost_utils.global_array_to_host_local_array(
-            mapped(*multihost_utils.host_local_array_to_global_array(arguments, mesh, given)), mesh, returned)
-    return mapped
+class _Compiled:
+    """A function that is compiled when it is first called with arguments of some structure, shapes and types.
+
+    `jax.pmap` takes no options for the compiler, but what it lowers does.
+    """
+
+    def __init__(self, mapped):
+        self.lower = mapped.lower
+        self._programs: dict[Any, Callable[..., Any]] = {}
+        self._latest: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments):
+        if self._latest is not None:
+            try:
+                return self._latest(*arguments)  # checks its arguments itself: ours would take longer than the call
+            except TypeError:
+                pass  # they are others than those of the last call
+        leaves, structure = jax.tree.flatten(arguments)
+        kinds = (structure, *map(jax.typeof, leaves))
+        if kinds not in self._programs:
+            self._programs[kinds] = self.lower(*arguments).compile(compiler_options=_compiler_options())
+        self._latest = program = self._programs[kinds]
+        return program(*arguments)
 
 
 @functools.cache
@@ -139,7 +259,7 @@ def _compiler_options():
     return _CPU_OPTIONS
 
 
-def keep_memory():
+def keep_memory() -> None:
     """Have this process use the memory that it has freed again instead of giving it back to the system.
 
     XLA takes the temporary memory of a step anew each time. As the C library returns large blocks at once, the system hands it
@@ -147,27 +267,33 @@ def keep_memory():
     that it has ever taken. To be called before the first step; without effect where the C library is not glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for parameter, value in _MALLOC.items() if mallopt else ():
-        mallopt(parameter, value)
+    if mallopt is not None:
+        for parameter, value in _MALLOC.items():
+            mallopt(parameter, value)
 
 
-def local_device_count():
+def local_device_count() -> int:
     """How many devices this process has."""
     return jax.local_device_count()
 
 
-def has_accelerator():
+def has_accelerator() -> bool:
     """Whether the devices are GPUs or TPUs, and not a CPU."""
     return jax.default_backend() != "cpu"
 
 
-def on_host(tree):
+def on_host(tree: PyTree) -> PyTree:
     """A copy of the tree in NumPy arrays, which later steps cannot change."""
     return jax.tree.map(np.array, jax.device_get(tree))
 
 
-def to_global(tree):
+def to_global(tree: PyTree) -> PyTree:
     """A replicated tree as arrays that span all processes, as a checkpoint wants them; on one process the tree itself."""
     if jax.process_count() == 1:
         return tree
-    return multihost_utils.host_local_array_to_global_array(tree, Mesh(jax.devices(), (AXIS,)), PartitionSpec())
+    return multihost_utils.host_local_array_to_global_array(tree, Mesh(all_devices().all, (AXIS,)), PartitionSpec())
+
+
+def on_the_host() -> contextlib.AbstractContextManager:
+    """What JAX computes in this context it computes on the CPU, so that an accelerator is not waited for."""
+    return jax.default_device(jax.local_devices(backend="cpu")[0])

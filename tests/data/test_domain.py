@@ -1,12 +1,29 @@
 """From the config's domains to opened volumes and training regions."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import tensorstore as ts
+from tiny import counted
 
-from yseg.config import Domain, Experiment, InputError, Sampling
-from yseg.data.box import Box, evenly_spaced
-from yseg.data.domain import given_domain, image_statistics, open_domain, resolve, training_region
+from yseg.config import JOINT, NONE, ONLY, Domain, Experiment, InputError, Optimizer, Sampling, TargetLabels
+from yseg.data.box import Box, parse_region
+from yseg.data.domain import (
+    check_classes,
+    given_domain,
+    listed_target_labels,
+    open_domain,
+    open_domains,
+    training_region,
+    training_regions,
+)
+from yseg.data.labels import label_rule
+from yseg.data.patches import make_reader
+from yseg.runs.resolve import resolve
 from yseg.volumes.volume import create_volume
+
+PATCH = 8
 
 
 def written(path, image):
@@ -29,15 +46,15 @@ def domain(volumes, **fields):
     return Domain(**{"image": volumes["image"], "labels": volumes["labels"], "pixel_size_nm": 5.0} | fields)
 
 
-def test_statistics_are_of_the_whole_image_and_the_region_is_the_training_box_alone(volumes):
-    config = Experiment(sampling=Sampling(patch_size=8))
-    volume = open_domain(domain(volumes, validation_fraction=0.25, test_fraction=0.25), 10.0, "--config.source", with_labels=True)
-    region = training_region(volume, config)
-    pixels = volumes["pixels"].astype(np.float64)
-    np.testing.assert_allclose(region.statistics, (pixels.mean(), pixels.std()), rtol=1e-6)
-    assert region.statistics == image_statistics(volume)
-    # 30 of 60 columns of 5 nm are 15 of 10 nm, the last of which takes a part of the column behind.
-    assert region.box == Box((0, 0, 0), (3, 20, 14))
+def resolved(volumes, use=NONE, **fields):
+    """An experiment on the volumes, which have 20 x 30 working pixels, half of them for training."""
+    target = domain(volumes, foreground="classes", validation_fraction=0.25, test_fraction=0.25)
+    defaults = {"source": dataclasses.replace(target, foreground=">0"), "target": target, "sampling": Sampling(patch_size=PATCH),
+                "target_labels": TargetLabels(use, 0.4) if use != NONE else TargetLabels()}
+    return resolve(Experiment(**defaults | fields))
+
+
+# --- Opening ---
 
 
 def test_labels_are_not_opened_unless_they_are_needed(volumes):
@@ -47,33 +64,186 @@ def test_labels_are_not_opened_unless_they_are_needed(volumes):
         open_domain(missing, 10.0, "--config.target", with_labels=True)
 
 
-def test_a_part_outside_the_training_box_is_refused(volumes):
-    volume = open_domain(domain(volumes, test_fraction=0.5), 10.0, "--config.target", with_labels=True)
-    with pytest.raises(InputError, match=r"--config\.finetuning\.boxes=0:1,0:40,20:40: must lie in 0:3,0:40,0:30"):
-        training_region(volume, Experiment(sampling=Sampling(patch_size=8)), (Box((0, 0, 20), (1, 40, 40)),))
+@pytest.mark.parametrize(("use", "labelled", "joint"), [
+    (NONE, "source", False), (JOINT, "source", True), (ONLY, "target", False)])
+def test_each_use_of_target_labels_opens_what_it_needs_and_no_more(volumes, use, labelled, joint):
+    config = resolved(volumes, use)
+    other = Domain(**{**vars(config.source), "pixel_size_nm": 7.0})  # tells it from the target
+    domains = open_domains(dataclasses.replace(config, source=other))
+    assert domains.labelled.pixel_size_nm == (7.0 if labelled == "source" else 5.0)
+    assert domains.labelled.labels is not None
+    assert domains.target.labels is None  # whoever takes target images cannot read a label
+    assert (domains.joint is not None) == joint
+    assert not joint or domains.joint.labels is not None
+
+
+def test_without_use_of_target_labels_they_need_not_exist(volumes):
+    config = resolved(volumes)
+    gone = dataclasses.replace(config.target, labels=volumes["labels"] + ".gone")
+    assert open_domains(dataclasses.replace(config, target=gone)).target.labels is None
+
+
+# --- Statistics ---
+
+
+def test_statistics_are_of_the_whole_image_and_are_read_once(volumes):
+    opened = open_domain(domain(volumes, validation_fraction=0.25, test_fraction=0.25), 10.0, "--config.source", with_labels=True)
+    image, reads = counted(volumes["pixels"])
+    volume = dataclasses.replace(opened, image=image)
+    assert reads == []  # not before they are asked for
+    pixels = volumes["pixels"].astype(np.float64)
+    np.testing.assert_allclose(volume.statistics, (pixels.mean(), pixels.std()), rtol=1e-6)
+    assert len(reads) == 3  # sections
+    for _ in range(2):
+        assert training_region(volume, PATCH).statistics == volume.statistics == opened.statistics
+    assert len(reads) == 3
+
+
+def test_the_labelled_and_the_unlabelled_target_of_a_joint_training_have_the_same_statistics(volumes):
+    domains = open_domains(resolved(volumes, JOINT))
+    assert domains.joint.statistics == domains.target.statistics
+
+
+def test_an_image_with_values_that_are_not_finite_is_named(volumes):
+    opened = open_domain(domain(volumes), 10.0, "--config.source", with_labels=True)
+    pixels = np.zeros((3, 40, 60), np.float32)
+    pixels[2, 3, 4] = np.nan
+    with pytest.raises(InputError, match=r"^--config\.source\.image: .*not finite in section 2$"):
+        training_region(dataclasses.replace(opened, image=ts.array(pixels)), PATCH)
+
+
+# --- Labels ---
+
+
+def test_classes_are_those_of_a_box_and_need_labels(volumes):
+    volume = open_domain(domain(volumes, foreground=">=1"), 10.0, "--config.source", with_labels=True)
+    box = Box((1, 2, 30), (3, 20, 60))
+    np.testing.assert_array_equal(volume.classes(box), (volumes["pixels"] // 100 >= 1)[box.slices])
+    with pytest.raises(ValueError, match="opened without labels"):
+        open_domain(domain(volumes), 10.0, "--config.source", with_labels=False).classes(box)
 
 
 def test_classes_above_the_models_are_refused(volumes):
-    volume = open_domain(domain(volumes, foreground="classes"), 10.0, "--config.source", with_labels=True)
-    with pytest.raises(InputError, match=r"--config\.model\.classes=2: must be above 2, a label in section 0 of"):
-        training_region(volume, Experiment(sampling=Sampling(patch_size=8)))
+    volume = open_domain(domain(volumes, foreground="classes", test_fraction=0.2), 10.0, "--config.source", with_labels=True)
+    with pytest.raises(InputError, match=r"--config\.model\.classes=2: must be above 2, a label in section 1 of"
+                                         r" --config\.source\.labels$"):
+        check_classes(volume, 2, [Box((1, 0, 0), (3, 40, 60))])
+    check_classes(volume, 3, [Box((0, 0, 0), (3, 40, 60))])
+    check_classes(volume, 2, [Box((0, 0, 0), (3, 40, 0))])  # nothing is in it
+    above_0 = dataclasses.replace(volume, rule=label_rule(">0", "", "--config.source"))  # any value is background or foreground
+    check_classes(above_0, 2, [Box((0, 0, 0), (3, 40, 60))])
+
+
+@pytest.mark.parametrize(("section", "column", "refused"), [(0, 3, True), (1, 35, True), (2, 59, False)],
+                         ids=["train", "validation", "test"])
+def test_wrong_classes_of_the_source_are_found_where_they_are_trained_on_or_validated_but_not_in_its_test_box(
+        volumes, section, column, refused):
+    config = resolved(volumes)
+    domains, labels = open_domains(config), np.zeros((3, 40, 60), np.uint8)
+    labels[section, 7, column] = 9
+    rule = label_rule("classes", "", "--config.source")
+    domains = domains._replace(labelled=dataclasses.replace(domains.labelled, labels=ts.array(labels), rule=rule))
+    if refused:
+        with pytest.raises(InputError, match=rf"must be above 9, a label in section {section} of"):
+            training_regions(config, domains)
+    else:
+        training_regions(config, domains)
+
+
+@pytest.mark.parametrize("kind", ["resident", "streaming"])
+def test_of_a_joint_trainings_target_no_label_is_read_but_those_that_are_listed(volumes, kind):
+    """Neither those of its validation box, nor to see what classes there are."""
+    config = resolved(volumes, JOINT)
+    domains = open_domains(config)
+    labels, reads = counted(np.ones((3, 40, 60), np.uint8), chunk=(1, 1, 1))
+    domains = domains._replace(joint=dataclasses.replace(domains.joint, labels=labels))
+    regions = training_regions(config, domains)
+    reader = make_reader(regions, sampling=dataclasses.replace(config.sampling, reader=kind), sections=1, seed=0)
+    for step in range(3):
+        assert "joint_labels" in reader.batch(step)
+    listed, read = np.zeros((3, 40, 60), bool), np.zeros((3, 40, 60), bool)
+    for text in config.target_labels.boxes:
+        listed[parse_region(text, listed.shape).slices] = True
+    for index in reads:
+        read[index] = True
+    assert read.any()
+    assert not (read & ~listed).any()
+    assert (~listed[:, :, :30]).any()  # of the training box, which has 30 columns
+
+
+# --- Regions ---
+
+
+def test_the_region_is_the_training_box_alone(volumes):
+    volume = open_domain(domain(volumes, validation_fraction=0.25, test_fraction=0.25), 10.0, "--config.source", with_labels=True)
+    # 30 of 60 columns of 5 nm are 15 of 10 nm, the last of which takes a part of the column behind.
+    assert training_region(volume, PATCH).box == Box((0, 0, 0), (3, 20, 14))
+
+
+@pytest.mark.parametrize(("use", "names"), [(NONE, {"labelled", "target"}), (JOINT, {"labelled", "target", "joint"}),
+                                            (ONLY, {"labelled", "target"})])
+def test_regions_have_the_labels_that_their_use_allows(volumes, use, names):
+    config = resolved(volumes, use)
+    regions = training_regions(config, open_domains(config))
+    assert set(regions) == names
+    assert regions["target"].labels is None
+    parts = regions["joint" if use == JOINT else "labelled"].parts
+    assert (parts is not None) == (use != NONE)
+    for part in parts or ():
+        assert regions["target"].box.contains(part)
+        assert min(part.shape[1:]) >= PATCH
+
+
+def test_a_part_outside_the_training_box_is_refused(volumes):
+    volume = open_domain(domain(volumes, test_fraction=0.5), 10.0, "--config.target", with_labels=True)
+    with pytest.raises(InputError, match=r"--config\.target_labels\.boxes=0:1,0:40,20:40: must lie in 0:3,0:40,0:30, the training"
+                                         r" box of --config\.target\.image"):
+        training_region(volume, PATCH, (Box((0, 0, 20), (1, 40, 40)),))
+
+
+@pytest.mark.parametrize("parts", [None, (Box((0, 0, 0), (3, 40, 60)), Box((1, 0, 0), (2, 19, 60)))])
+def test_a_patch_that_does_not_fit_is_named(volumes, parts):
+    volume = open_domain(domain(volumes), 10.0, "--config.target", with_labels=True)
+    largest = 20 if parts is None else 9  # 19 rows of 5 nm
+    assert training_region(volume, largest, parts).largest_patch == largest
+    with pytest.raises(InputError, match=rf"--config\.sampling\.patch_size={largest + 1}: must be at most {largest}, the smaller"
+                                         r" side of the training region of --config\.target\.image"):
+        training_region(volume, largest + 1, parts)
+
+
+@pytest.mark.parametrize("boxes", [("0:1,0:40,20:40",), ("0:1,0:40,0:30", "2:4,:,:"), ("0:1,0:40",)])
+def test_boxes_that_are_no_part_of_the_training_box_name_their_knob(volumes, boxes):
+    config = resolved(volumes, target_labels=TargetLabels(JOINT, boxes=boxes))
+    with pytest.raises(InputError, match=r"^--config\.target_labels\.boxes=") as caught:
+        training_regions(config, open_domains(config))
+    assert boxes[-1] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- Which labels are listed ---
+
+
+def test_labels_are_chosen_once_and_only_where_some_are_asked_for(volumes):
+    chosen = resolved(volumes, JOINT)
+    assert chosen.target_labels.boxes
+    assert listed_target_labels(chosen) is chosen.target_labels
+    unused = dataclasses.replace(chosen, target_labels=TargetLabels(), target=Domain())  # which could not be opened
+    assert listed_target_labels(unused).boxes == ()
+    none = dataclasses.replace(unused, target_labels=TargetLabels(ONLY, 0.0), optimizer=Optimizer(steps=0))
+    assert listed_target_labels(none).boxes == ()
+
+
+# --- Volumes given on the command line ---
 
 
 def test_a_given_volume_of_the_config_has_what_the_config_says_of_it(volumes):
     config = resolve(Experiment(source=domain(volumes, image="phantom://source/image", labels="", foreground="==3"),
                                 target=domain(volumes, foreground=">=1")))
-    assert given_domain(config, volumes["image"], None, None, None) == config.target
-    assert given_domain(config, volumes["image"], None, 7.0, ">0").pixel_size_nm == 7.0
+    assert given_domain(config, volumes["image"]) == config.target
+    assert given_domain(config, volumes["image"], pixel_size_nm=7.0, foreground=">0").pixel_size_nm == 7.0
     with pytest.raises(InputError, match="--pixel_size_nm is missing"):
-        given_domain(config, volumes["labels"], None, None, None)
+        given_domain(config, volumes["labels"])
     with pytest.raises(InputError, match=r"--pixel_size_nm=-1\.0: must be above 0"):
-        given_domain(config, volumes["image"], None, -1.0, None)
-
-
-@pytest.mark.parametrize(("start", "stop", "count"), [(0, 3, 5), (2, 20, 4), (5, 1000, 32)])
-def test_evenly_spaced_numbers_differ_and_lie_inside(start, stop, count):
-    numbers = evenly_spaced(start, stop, count)
-    assert len(set(numbers)) == len(numbers) == min(count, stop - start)
-    assert all(start <= number < stop for number in numbers)
-    if len(numbers) > 1:
-        assert np.ptp(np.diff(numbers)) <= 1
+        given_domain(config, volumes["image"], pixel_size_nm=-1.0)
+    with pytest.raises(InputError, match=r"--foreground='some'"):
+        given_domain(config, volumes["image"], foreground="some")

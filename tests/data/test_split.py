@@ -1,4 +1,4 @@
-"""yseg.data.split: boxes that tile a volume, regions."""
+"""yseg.data.split: boxes that tile a volume, and shares of a box."""
 
 import numpy as np
 import pytest
@@ -49,42 +49,6 @@ def test_a_split_that_cannot_be_names_the_flag(axis, fraction, named):
     assert "\n" not in str(caught.value)
 
 
-@given(shapes, st.data())
-def test_a_region_is_the_slice_of_the_same_text(shape, data):
-    parts, index = [], []
-    for size in shape:
-        start = data.draw(st.integers(0, size - 1))
-        stop = data.draw(st.integers(start + 1, size))
-        left, right = data.draw(st.booleans()) and start == 0, data.draw(st.booleans()) and stop == size
-        parts.append(f"{'' if left else start}:{'' if right else stop}")
-        index.append(slice(start, stop))
-    assert parse_region(",".join(parts), shape).slices == tuple(index)
-
-
-def test_an_empty_region_is_the_whole_volume():
-    assert parse_region("", (2, 3, 4)) == parse_region(":,:,:", (2, 3, 4)) == Box.whole((2, 3, 4))
-
-
-@pytest.mark.parametrize("text", ["0:1", "0:1,0:1,0:9", "1,2,3", "a:b,:,:", ":,2:1,:", ":,1:1,:", "-1:,:,:", ":,:,:,:"])
-def test_a_bad_region_names_the_flag_and_what_was_given(text):
-    with pytest.raises(InputError, match=r"^--region=") as caught:
-        parse_region(text, (4, 4, 4))
-    assert text in str(caught.value)
-
-
-@given(st.tuples(shapes, shapes), st.tuples(shapes, shapes))
-def test_the_intersection_holds_the_voxels_in_both(one, other):
-    arrays = np.zeros((2, 10, 10, 10), bool)
-    first, second = Box(*one), Box(*other)
-    for array, box in zip(arrays, (first, second), strict=True):
-        array[box.slices] = True
-    both = np.zeros((10, 10, 10), bool)
-    both[first.intersect(second).slices] = True
-    np.testing.assert_array_equal(both, arrays[0] & arrays[1])
-    assert first.contains(second) == (not (arrays[1] & ~arrays[0]).any())
-    assert first.shape == tuple(max(b - a, 0) for a, b in zip(*one, strict=True))
-
-
 def voxels_of(boxes, shape):
     mask = np.zeros(shape, int)
     for box in boxes:
@@ -118,8 +82,9 @@ def test_a_share_has_whole_sections_at_random_and_room_for_a_patch():
     assert [part.shape for part in share_of(box, 0.001, 0, least_rows=40)] == [(1, 40, 90)]
 
 
-def test_a_box_is_written_as_it_is_read():
-    box = Box((0, 5, 12), (3, 9, 40))
-    assert str(box) == "0:3,5:9,12:40"
-    assert parse_region(str(box), (3, 10, 40)) == box
-    assert box.relative_to(Box((0, 5, 10), (9, 9, 99))) == Box((0, 0, 2), (3, 4, 30))
+def test_a_share_of_some_sections_has_no_others():
+    box = parse_region("2:10,:,:", (12, 20, 30))
+    boxes = share_of(box, 0.5, 3, sections=[2, 5, 6, 9])
+    assert {each.start[0] for each in boxes} < {2, 5, 6, 9}
+    assert sum(each.shape[0] * each.shape[1] for each in boxes) == 40
+    assert share_of(box, 0.5, 3, sections=range(2, 10)) == share_of(box, 0.5, 3)

@@ -176,12 +176,12 @@ def test_types_of_a_mask_score_alike():
 
 
 @pytest.mark.parametrize(("truth", "prediction", "options", "message"), [
-    ((1, 2, 2), (1, 2, 2), {"iou": 0.49}, "iou 0.49"),
-    ((1, 2, 2), (1, 2, 2), {"iou": 1.1}, "iou 1.1"),
-    ((1, 2, 2), (1, 2, 2), {"iou": float("nan")}, "iou nan"),
-    ((1, 2, 2), (1, 2, 2), {"connectivity": 4}, "connectivity 4"),
-    ((1, 2, 2), (1, 2, 1), {}, "shapes"),
-    ((2, 2), (2, 2), {}, "shapes"),
+    ((1, 2, 2), (1, 2, 2), {"iou": 0.49}, "^iou=0.49"),
+    ((1, 2, 2), (1, 2, 2), {"iou": 1.1}, "^iou=1.1"),
+    ((1, 2, 2), (1, 2, 2), {"iou": float("nan")}, "^iou=nan"),
+    ((1, 2, 2), (1, 2, 2), {"connectivity": 4}, "^connectivity=4"),
+    ((1, 2, 2), (1, 2, 1), {}, "^truth and prediction of shapes"),
+    ((2, 2), (2, 2), {}, "^truth and prediction of shapes"),
 ])
 def test_arguments_out_of_range_are_refused(truth, prediction, options, message):
     with pytest.raises(ValueError, match=message):

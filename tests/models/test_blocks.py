@@ -7,7 +7,7 @@ import pytest
 from flax import linen as nn
 
 from yseg.config import Model
-from yseg.models import build_network
+from yseg.models import segmentation_network
 from yseg.models.blocks import max_pool
 
 
@@ -25,7 +25,7 @@ def test_max_pool_hands_the_whole_gradient_to_one_of_equal_pixels():
 @pytest.mark.parametrize("size", [16, 96])
 def test_gradient_of_a_network_is_that_of_a_reduced_window(monkeypatch, size):
     """At 96 pixels XLA computes what is pooled twice, and rounds it differently: `jnp.maximum` would be wrong by a third."""
-    network = build_network(Model(levels=1, features=4), "ft")
+    network = segmentation_network(Model(levels=1, features=4))
     x = np.random.default_rng(0).normal(size=(1, size, size, 1)).astype(np.float32)
     variables = network.init(jax.random.key(0), x, True, None)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from yseg.config import Model
-from yseg.models import UNet, build_network
+from yseg.models import UNet, reconstruction_network, segmentation_network
 from yseg.models.blocks import ACTIVATIONS, Normalization, Upsample, block_keys, drop_maps
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling takes most of the time
@@ -159,18 +159,17 @@ def test_bfloat16_is_close_to_float32():
 def test_the_network_is_the_one_that_the_config_describes():
     model = Model(levels=2, features=6, classes=3, sections=5, normalization="group", groups=3, dropout=0.1, activation="elu",
                   residual=True, compute_dtype="bfloat16")
-    for method in ("ft", "ynet"):
-        network = build_network(model, method, "devices")
+    for build in (segmentation_network, reconstruction_network):
+        network = build(model, "devices")
         assert (network.levels, network.features, network.classes, network.normalization, network.groups, network.dropout,
                 network.activation, network.residual, network.dtype, network.axis_name) == (
                     2, 6, 3, "group", 3, 0.1, "elu", True, "bfloat16", "devices")
     assert network.sections == 5
 
 
-@pytest.mark.parametrize("method", ["ft", "ynet"])
-def test_rematerialised_it_has_the_same_variables_values_and_gradients(method):
-    plain, again = (build_network(Model(levels=1, features=4, dropout=0.5, rematerialise=kind), method) for kind in (False, True))
-    whole = "everything" if method == "ynet" else None
+@pytest.mark.parametrize(("build", "whole"), [(segmentation_network, None), (reconstruction_network, "everything")])
+def test_rematerialised_it_has_the_same_variables_values_and_gradients(build, whole):
+    plain, again = (build(Model(levels=1, features=4, dropout=0.5, rematerialise=kind)) for kind in (False, True))
     images, keys = images_of(6), jax.random.split(jax.random.key(1), 2)
     variables = plain.init(jax.random.key(0), images, method=whole)
     other = again.init(jax.random.key(0), images, method=whole)

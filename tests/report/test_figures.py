@@ -108,7 +108,7 @@ def test_a_low_probability_is_tinted_and_not_outlined(tmp_path):
 
 def test_an_overlay_covers_what_is_labelled(tmp_path):
     path = tmp_path / "overlay.png"
-    assert overlay(textured((96, 64)), square((96, 64)), path, "Section 3", 5.0) == path
+    assert overlay(textured((96, 64)), square((96, 64)), path, title="Section 3", pixel_size_nm=5.0) == path
     pixels = picture(path)
     upper, lower = np.array_split(pixels[: int(0.85 * len(pixels))], 2)  # without the legend
     assert share(upper, PREDICTION) > 1e-3
@@ -117,7 +117,7 @@ def test_an_overlay_covers_what_is_labelled(tmp_path):
 
 def test_an_overlay_with_truth_shows_hits_misses_and_false_alarms(tmp_path):
     truth, labels = square(columns=slice(4, 30)), square(columns=slice(18, 44))
-    pixels = picture(overlay(textured(), labels, tmp_path / "overlay.png", "Section 3", 5.0, truth=truth))
+    pixels = picture(overlay(textured(), labels, tmp_path / "overlay.png", title="Section 3", pixel_size_nm=5.0, truth=truth))
     columns = [np.mean(np.nonzero((np.abs(pixels / 255 - to_rgb(colour)) < 0.01).all(axis=-1)[: len(pixels) // 2])[1])
                for colour in (MISSED, CORRECT, FALSE_ALARM)]
     assert columns == sorted(columns)
@@ -127,22 +127,23 @@ def test_an_overlay_with_truth_shows_hits_misses_and_false_alarms(tmp_path):
 def test_an_overlay_tells_wrong_classes_and_unlabelled_pixels(tmp_path):
     truth = square(value=2)
     truth[40:] = -1
-    pixels = picture(overlay(textured(), square(), tmp_path / "overlay.png", "Section 3", 5.0, truth=truth))
+    pixels = picture(overlay(textured(), square(), tmp_path / "overlay.png", title="Section 3", pixel_size_nm=5.0, truth=truth))
     assert share(pixels, WRONG_CLASS) > 1e-3
     assert share(pixels, "#808080") > 1e-4
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (30, 400), (400, 30)])
 def test_sections_of_any_shape_and_of_constant_grey_are_drawn(tmp_path, shape):
-    pixels = picture(overlay(np.ones(shape), square(shape), tmp_path / "overlay.png", "A long title " * 8, 1.7))
+    path = overlay(np.ones(shape), square(shape), tmp_path / "overlay.png", title="A long title " * 8, pixel_size_nm=1.7)
+    pixels = picture(path)
     assert pixels.shape[0] > 100
     assert pixels.shape[1] >= 600
 
 
 def test_a_figure_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "overlay.png"
-    overlay(textured(), square(), path, "one", 5.0)
+    overlay(textured(), square(), path, title="one", pixel_size_nm=5.0)
     first = path.read_bytes()
-    overlay(textured(), square(value=0), path, "two", 5.0)
+    overlay(textured(), square(value=0), path, title="two", pixel_size_nm=5.0)
     assert path.read_bytes() != first
     assert list(tmp_path.iterdir()) == [path]

@@ -1,32 +1,56 @@
-"""Tables: Markdown against text written by hand."""
+"""Tables: Markdown against text written by hand and against a reader of Markdown."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from yseg.report import markdown_table, print_table
 from yseg.report.tables import cell
 
 ROWS = [{"method": "ft", "IoU": 0.36123, "seeds": 3}, {"method": "ynet | best", "IoU": None, "seeds": 12}]
 MARKDOWN = """\
-| method       |    IoU | seeds |
-| ------------ | -----: | ----: |
-| ft           | 0.3612 |     3 |
-| ynet \\| best |      - |    12 |
+| method       |    IoU |   seeds |
+|:-------------|-------:|--------:|
+| ft           | 0.3612 |       3 |
+| ynet \\| best |      - |      12 |
 """
+
+
+def cells(markdown):
+    """Rows of (text, alignment) as a reader of Markdown finds them, the heading first."""
+    rows = []
+    for before, token in itertools.pairwise(MarkdownIt("commonmark").enable("table").parse(markdown)):
+        if token.type == "tr_open":
+            rows.append([])
+        if before.type in ("th_open", "td_open"):
+            rows[-1].append((token.content, before.attrs["style"].removeprefix("text-align:")))
+    return rows
 
 
 def test_a_markdown_table_is_as_written_by_hand():
     assert markdown_table(ROWS, ["method", "IoU", "seeds"]) == MARKDOWN
 
 
+def test_a_reader_of_markdown_finds_the_cells_and_numbers_at_the_right():
+    rows = [{"a|b": "1.50", "n": 1.5, "t": "0x10"}, {"a|b": "x|y|", "n": 2e9, "t": ""}, {"a|b": "-1", "n": None, "t": "nan"}]
+    assert cells(markdown_table(rows, ["a|b", "n", "t"])) == [
+        [("a|b", "left"), ("n", "right"), ("t", "left")],
+        [("1.50", "left"), ("1.5000", "right"), ("0x10", "left")],
+        [("x|y|", "left"), ("2e+09", "right"), ("", "left")],
+        [("-1", "left"), ("-", "right"), ("nan", "left")]]
+
+
 def test_columns_are_chosen_and_missing_values_are_dashes():
-    assert markdown_table(ROWS[:1], ["note", "method"]) == "| note | method |\n| ---- | ------ |\n| -    | ft     |\n"
+    assert cells(markdown_table(ROWS[:1], ["note", "method"])) == [[("note", "left"), ("method", "left")],
+                                                                   [("-", "left"), ("ft", "left")]]
 
 
 def test_a_table_without_rows_has_a_heading():
-    assert markdown_table([], ["a"]) == "| a   |\n| --- |\n"
+    table = markdown_table([], ["a", "b"])
+    assert [line.split() for line in table.splitlines()] == [["|", "a", "|", "b", "|"], ["|-----|-----|"]]
 
 
 @pytest.mark.parametrize(("value", "text"), [

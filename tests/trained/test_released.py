@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from launch import program
 from launch import segment as segmentation
 from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
 from yseg.runs.folder import read_config
-from yseg.trained.released import load_model
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +48,15 @@ def segmented(network, image, folder, **how):
     return zarr.open_array(output, mode="r")[:]
 
 
-@pytest.mark.parametrize("statistics", [None, "source", "mixed"])
+@pytest.mark.parametrize("statistics", [None, "training", "source", "mixed"])
 def test_it_segments_and_scores_as_the_run_does_to_the_bit(run, tmp_path, statistics):
     target = read_config(run).target
-    model = load_model(yseg.export(run, tmp_path / "model", batch_statistics=statistics, threshold=0.3))
+    model = yseg.load_model(yseg.export(run, tmp_path / "model", batch_statistics=statistics, threshold=0.3))
     before, how = contents(tmp_path / "model"), {"pixel_size_nm": target.pixel_size_nm}
     expected = segmented(run, target.image, tmp_path, batch_statistics=statistics, threshold=0.3)
     assert 0 < expected.mean() < 1
     np.testing.assert_array_equal(segmented(model, target.image, tmp_path, **how), expected)
-    ours, its = (yseg.evaluate(network, target.image, target.labels, quiet=True, **more, **how)
+    ours, its = (yseg.evaluate(network, image=target.image, labels=target.labels, quiet=True, **more, **how)
                  for network, more in ((model, {}), (run, {"batch_statistics": statistics, "threshold": 0.3})))
     assert {name for name in its if its[name] != ours[name]} <= {"wall_time"}
     assert contents(tmp_path / "model") == before
@@ -71,8 +71,10 @@ def test_it_holds_the_segmentation_network_alone_in_arrays_that_need_no_pickle(m
 
 def test_it_says_what_it_is_and_where_it_comes_from(run, model):
     config = read_config(run)
-    found = load_model(model).description
-    provenance = found["provenance"]
+    network = yseg.load_model(model)
+    found, provenance = json.loads((Path(model) / "model.json").read_text()), network.provenance
+    assert provenance == found["provenance"]
+    assert (network.config.model, network.config.inference) == (config.model, config.inference)
     assert (found["working_pixel_size_nm"], found["inference"]["threshold"]) == (10.0, 0.5)
     assert found["architecture"] == vars(config.model)
     assert (provenance["method"], provenance["seed"], provenance["step"]) == ("ynet", 0, 8)
@@ -87,7 +89,7 @@ def test_a_data_set_comes_with_its_licence_and_citation(run, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     (tmp_path / "run" / "checkpoints").symlink_to(run / "checkpoints")
-    source = load_model(yseg.export(tmp_path / "run", tmp_path / "model")).description["provenance"]["data_sets"]["source"]
+    source = yseg.load_model(yseg.export(tmp_path / "run", tmp_path / "model")).provenance["data_sets"]["source"]
     assert source["name"] == "epfl"
     assert "Lucchi" in source["citation"]
     assert source["licence"]
@@ -99,7 +101,7 @@ def test_an_output_is_replaced_whole_and_only_if_asked_to(run, model, tmp_path):
         yseg.export(run, model)
     assert contents(tmp_path / "model") == before
     yseg.export(run, model, overwrite=True, threshold=0.25)
-    assert load_model(model).config.inference.threshold == 0.25
+    assert yseg.load_model(model).config.inference.threshold == 0.25
     assert os.listdir(tmp_path) == ["model"]  # nothing unfinished is left
     (tmp_path / "thesis").mkdir()
     with pytest.raises(yseg.InputError, match="is no exported model"):
@@ -150,13 +152,13 @@ def changed(**fields):
     (changed(architecture__levels="many"), r"model\.json"),
     (changed(architecture__levels=2), "does not fit the architecture"),
     (changed(architecture__features=8), "does not fit the architecture"),
-    (changed(architecture__shape="cube"), "not a config of this version"),
+    (changed(architecture__shape="cube"), "not a network of this version"),
     (changed(working_pixel_size_nm=-1.0), "working_pixel_size_nm=-1.0: must be above 0"),
 ])
 def test_what_is_damaged_is_named_in_one_line(damage, said, model, tmp_path):
     damage(tmp_path / "model")
     with pytest.raises(yseg.InputError, match=said) as raised:
-        load_model(model)
+        yseg.load_model(model)
     assert str(raised.value).startswith(f"--model={model}")
     assert "\n" not in str(raised.value)
 
@@ -165,7 +167,7 @@ def test_weights_that_would_execute_something_are_refused(model, tmp_path):
     np.savez(tmp_path / "model" / "weights.npz", **{"params/encoder": np.array([print], object)})
     changed(weights__sha256=hashlib.sha256((tmp_path / "model" / "weights.npz").read_bytes()).hexdigest())(tmp_path / "model")
     with pytest.raises(yseg.InputError, match=r"weights\.npz cannot be read"):
-        load_model(model)
+        yseg.load_model(model)
 
 
 def test_the_programs(run, tmp_path, capsys):

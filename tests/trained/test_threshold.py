@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 from tiny import domain, experiment
 
 import yseg
-from yseg.config import InputError
-from yseg.data.domain import open_domain, resolve
-from yseg.runs.folder import load_state, read_config
-from yseg.trained.network import predict_with
-from yseg.trained.threshold import chosen_threshold, foreground_share, matched_threshold, matching_threshold
-from yseg.training.state import inference_variables
+from yseg.config import Experiment, Inference, InputError, Model
+from yseg.data.domain import open_domain
+from yseg.runs.resolve import resolve
+from yseg.trained.network import TrainedNetwork
+from yseg.trained.threshold import (
+    chosen_threshold,
+    foreground_share,
+    matched_threshold,
+    matching_threshold,
+    sampled_probabilities,
+)
 from yseg.volumes.volume import create_volume
 
 SHAPE = (3, 64, 96)
@@ -40,21 +45,38 @@ def test_a_source_of_one_class_is_refused():
         foreground_share(resolve(experiment(source=domain("source", foreground="==99", validation_fraction=0.3))))
 
 
+def unknown(**fields):
+    """A network of which nothing but its config is known."""
+    return TrainedNetwork(resolve(experiment(**fields)), {}, "target", None, {})
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, "mached", float("nan")])
 def test_what_is_no_threshold_is_named_with_what_is(threshold):
     with pytest.raises(InputError, match=f"--threshold={threshold}: must be at least 0 and at most 1, or matched"):
-        chosen_threshold(threshold, experiment(), None)
+        chosen_threshold(threshold, unknown())
+
+
+def test_without_a_word_it_is_the_configs_and_a_number_is_itself():
+    network = unknown(inference=Inference(tile_size=64, overlap=4, threshold=0.3))
+    assert [chosen_threshold(given, network) for given in (None, 0, 0.75, 1.0)] == [0.3, 0.0, 0.75, 1.0]
+
+
+def test_what_has_no_share_of_foreground_to_match_is_refused():
+    with pytest.raises(InputError, match=r"--threshold=matched: must be with model\.classes=2, not 3"):
+        chosen_threshold("matched", unknown(model=Model(levels=1, features=4, classes=3)))
+    nothing_known = dataclasses.replace(unknown(), config=Experiment())
+    with pytest.raises(InputError, match="--threshold=matched: must be a number with a released model"):
+        chosen_threshold("matched", nothing_known)
 
 
 @pytest.mark.slow
 def test_the_target_gets_the_sources_share_whatever_its_own_labels_are(tmp_path):
     yseg.train(experiment(), tmp_path / "run", quiet=True)
-    config = read_config(tmp_path / "run")
-    variables = inference_variables(load_state(tmp_path / "run", config), "target")
-    threshold = matched_threshold(config, variables)
+    network = yseg.load_run(tmp_path / "run")
+    config, threshold = network.config, matched_threshold(network)
     target = open_domain(config.target, 10.0, "--config.target", with_labels=False)
-    probabilities = np.concatenate([found[..., 1].ravel() for _, found in
-                                    predict_with(config, variables, target, target.split.train)])
+    probabilities = np.concatenate([found[..., 1].ravel() for _, found in network.predict(target, [target.split.train])])
+    np.testing.assert_array_equal(sampled_probabilities(network, target, target.split.train)[:, 1], probabilities)
     assert np.mean(probabilities >= threshold) == pytest.approx(foreground_share(config), abs=0.002)
 
     results = yseg.evaluate(tmp_path / "run", threshold="matched", quiet=True)
@@ -67,4 +89,4 @@ def test_the_target_gets_the_sources_share_whatever_its_own_labels_are(tmp_path)
     with create_volume(path, SHAPE, np.uint8, 10.0) as store:
         store.write(np.random.default_rng(0).integers(0, 2, SHAPE, np.uint8)).result()
     noisy = dataclasses.replace(config, target=dataclasses.replace(config.target, labels=path))
-    assert matched_threshold(noisy, variables) == threshold
+    assert matched_threshold(dataclasses.replace(network, config=noisy)) == threshold

@@ -97,14 +97,53 @@ def test_an_hdf5_dataset_has_the_values_that_were_written(tmp_path, options, dty
     np.testing.assert_array_equal(read(f"{tmp_path / 'a.h5'}:/section"), values[:1])
 
 
-def test_many_threads_read_one_hdf5_file(tmp_path):
+def test_many_threads_read_volumes_of_one_hdf5_file(tmp_path):
     values = voxels((12, 64, 64), np.uint8)
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
-        file.create_dataset("raw", data=values, chunks=(1, 32, 32), compression="gzip")
-    store = open_volume(f"{tmp_path / 'a.hdf5'}:raw")
-    reads = [store[k % 12, k % 7:, 5:60].read() for k in range(96)]
+        for number in range(2):
+            file.create_dataset(f"raw{number}", data=values + number, chunks=(1, 32, 32), compression="gzip")
+    stores = [open_volume(f"{tmp_path / 'a.hdf5'}:raw{number}") for number in range(2)]
+    reads = [stores[k % 2][k % 12, k % 7:, 5:60].read() for k in range(96)]
     for k, future in enumerate(reads):
-        np.testing.assert_array_equal(future.result(), values[k % 12, k % 7:, 5:60])
+        np.testing.assert_array_equal(future.result(), values[k % 12, k % 7:, 5:60] + k % 2)
+
+
+def test_an_hdf5_file_is_open_only_while_it_is_read(tmp_path, monkeypatch):
+    values, path = voxels(), tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("raw", data=values, chunks=(1, 8, 10))
+        file.create_dataset("labels", data=values + 1, chunks=(1, 8, 10))
+    monkeypatch.chdir(tmp_path)
+    image, labels = open_volume("a.h5:raw"), open_volume("a.h5:labels")
+    monkeypatch.chdir("/")
+    np.testing.assert_array_equal(image[:2].read().result(), values[:2])
+    np.testing.assert_array_equal(labels[:2].read().result(), values[:2] + 1)
+    assert str(path) not in {os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")}
+    code = "import sys, h5py; h5py.File(sys.argv[1], 'r+', locking=True)['raw'][2] = 7"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=120)
+    assert (image[2].read().result() == 7).all()
+
+
+@pytest.mark.parametrize("change", ["deleted", "cut", "another shape", "another type", "without the dataset"])
+def test_an_hdf5_file_that_changed_after_it_was_opened_is_refused(tmp_path, change):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("raw", data=voxels())
+    store = open_volume(f"{path}:raw", "--image")
+    if change == "cut":
+        path.write_bytes(path.read_bytes()[:200])
+    else:
+        path.unlink()
+    replacement = {"another shape": ("raw", voxels((4, 8, 10))), "another type": ("raw", voxels().astype(np.uint8)),
+                   "without the dataset": ("other", voxels())}
+    if change in replacement:
+        name, values = replacement[change]
+        with h5py.File(path, "w") as file:
+            file.create_dataset(name, data=values)
+    with pytest.raises(InputError) as caught:
+        store.read().result()
+    assert str(caught.value).startswith(f"--image={path}:raw: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_hdf5_that_is_no_volume_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""yseg.data.volume: what other readers see in the same files, and what is refused."""
+"""yseg.volumes.volume: what other readers see in the same files, and what is refused."""
 
 import concurrent.futures
 import json
@@ -334,12 +334,28 @@ def test_an_existing_volume_is_replaced_only_on_demand_and_only_by_a_whole_one(t
     assert os.listdir(tmp_path) == ["a.zarr"]
 
 
+def test_a_finished_volume_is_kept_if_its_name_was_taken_in_the_meantime(tmp_path):
+    path = tmp_path / "a.zarr"
+    with pytest.raises(OSError, match="stays in") as caught, create_volume(str(path), (1, 2, 3), np.uint8, 5) as store:  # noqa: PT012
+        store[...] = 1
+        path.mkdir()
+        (path / "thesis.tex").write_text("x")
+    assert os.listdir(path) == ["thesis.tex"]
+    (kept,) = tmp_path.glob(".a.zarr.*.unfinished")
+    assert str(kept) in str(caught.value)
+    assert (read(kept) == 1).all()
+
+
 def test_what_is_no_zarr_array_is_never_replaced(tmp_path):
     (tmp_path / "precious.zarr").mkdir()
     (tmp_path / "precious.zarr" / "thesis.tex").write_text("x")
     for spec in (tmp_path / "precious.zarr", tmp_path / "a.tif", "s3://bucket/a.zarr"):
         with pytest.raises(InputError, match=r"^--output="):
             check_output(str(spec), overwrite=True)
+    with pytest.raises(InputError, match=r"^--output=.*is not a Zarr array"), \
+            create_volume(str(tmp_path / "a.zarr"), (1, 2, 3), np.uint8, 5, overwrite=True):
+        (tmp_path / "precious.zarr").rename(tmp_path / "a.zarr")
+    assert (tmp_path / "a.zarr" / "thesis.tex").read_text() == "x"
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"^--output=.*cannot be created"), \
             create_volume(str(tmp_path / "file" / "a.zarr"), (1, 2, 3), np.uint8, 5):

@@ -13,18 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 from scipy.interpolate import BSpline
 
-from yseg.config import InputError
+from yseg.config import Augmentation
 
 DRAWS = ("turns", "mirror_y", "mirror_x", "elastic", "blur", "blur_sigma", "sharpen", "sharpen_amount", "gamma", "contrast",
          "brightness", "noise", "noise_deviation")
 SHARPEN_SIGMA = 1.0  # pixels: EM patches differ in the crispness of membranes, which are a few pixels wide
 TINY = 1e-6  # keeps divisions finite; far below one standard deviation of a volume
+Image, Labels = Float[Array, "y x channel"], Int[Array, "y x"]
 EXACT = jax.lax.Precision.HIGHEST  # accelerators otherwise round the factors of matrix products to fewer bits
 
 
-def augment(key, image, labels, config):
+def augment(key: PRNGKeyArray, image: Image, labels: Labels | None, config: Augmentation) -> tuple[Image, Labels | None]:
     """Transform one sample as drawn by `key`.
 
     Args:
@@ -38,7 +40,7 @@ def augment(key, image, labels, config):
       patch, both are mirrored at its edge.
 
     Raises:
-      InputError: if patches that are not square are to be rotated.
+      ValueError: if patches that are not square are to be rotated.
     """
     image, labels = augment_geometry(key, image, labels, config)
     return augment_intensity(key, image, config), labels
@@ -50,7 +52,8 @@ def _draws(key):
     return dict(zip(DRAWS, jax.random.uniform(draw_key, (len(DRAWS),)), strict=True)), elastic_key, noise_key
 
 
-def augment_geometry(key, image, labels, config):
+def augment_geometry(key: PRNGKeyArray, image: Image, labels: Labels | None,
+                     config: Augmentation) -> tuple[Image, Labels | None]:
     """The first part of `augment`: rotation, mirroring and deformation. Arguments and results as there."""
     draws, elastic_key, _ = _draws(key)
     if config.rotate or config.flip:
@@ -60,7 +63,7 @@ def augment_geometry(key, image, labels, config):
     return image, labels
 
 
-def augment_intensity(key, image, config):
+def augment_intensity(key: PRNGKeyArray, image: Image, config: Augmentation) -> Image:
     """The second part of `augment`, of the image alone: blur, sharpening, gamma, contrast, brightness, noise."""
     draws, _, noise_key = _draws(key)
     if config.blur_probability and config.blur_pixels:
@@ -81,7 +84,8 @@ def augment_intensity(key, image, config):
     return image
 
 
-def augment_batch(keys, images, labels, config):
+def augment_batch(keys: Key[Array, "batch"], images: Float[Array, "batch y x channel"], labels: Int[Array, "batch y x"] | None,
+                  config: Augmentation) -> tuple[Float[Array, "batch y x channel"], Int[Array, "batch y x"] | None]:
     """Transform every sample of a batch by its own key: `augment`, vmapped.
 
     Args:
@@ -109,7 +113,7 @@ def _rotate_and_flip(draws, image, labels, config):
     """
     height, width = image.shape[:2]
     if config.rotate and height != width:
-        raise InputError(f"--config.augmentation.rotate=True: patches must be square, not {height} x {width}")
+        raise ValueError(f"image of {height} x {width}: must be square to be rotated")
     turns = jnp.floor(4.0 * draws["turns"]) if config.rotate else jnp.float32(0)
     mirror_y, mirror_x = (config.flip & (draws[name] < 0.5) for name in ("mirror_y", "mirror_x"))
     reverse_y = mirror_y ^ ((turns == 1) | (turns == 2))

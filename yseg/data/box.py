@@ -1,6 +1,7 @@
 """Boxes of voxels, and regions given on the command line."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,36 +16,37 @@ class Box(NamedTuple):
     stop: tuple[int, int, int]
 
     @classmethod
-    def whole(cls, shape):
+    def whole(cls, shape: Sequence[int]) -> "Box":
         """The box of a whole volume of this shape."""
         return cls((0, 0, 0), tuple(int(size) for size in shape))
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """Number of sections, rows and columns."""
-        return tuple(max(stop - start, 0) for start, stop in zip(self.start, self.stop, strict=True))
+        z, y, x = (max(stop - start, 0) for start, stop in zip(self.start, self.stop, strict=True))
+        return z, y, x
 
     @property
-    def slices(self):
+    def slices(self) -> tuple[slice, slice, slice]:
         """The index that cuts this box out of an array [z, y, x]."""
-        return tuple(slice(start, stop) for start, stop in zip(self.start, self.stop, strict=True))
+        z, y, x = (slice(start, stop) for start, stop in zip(self.start, self.stop, strict=True))
+        return z, y, x
 
     @property
-    def is_empty(self):
+    def is_empty(self) -> bool:
         """Whether there is no voxel in it."""
         return 0 in self.shape
 
-    def contains(self, other):
+    def contains(self, other: "Box") -> bool:
         """Whether every voxel of the other box is in this one."""
         return other.is_empty or self.intersect(other) == other
 
-    def intersect(self, other):
+    def intersect(self, other: "Box") -> "Box":
         """The voxels in both boxes."""
         start = tuple(map(max, self.start, other.start))
         return Box(start, tuple(map(max, start, map(min, self.stop, other.stop))))
 
-
-    def relative_to(self, other):
+    def relative_to(self, other: "Box") -> "Box":
         """This box in the coordinates of another: its distance from the other's first voxel."""
         return Box(*(tuple(at - first for at, first in zip(corner, other.start, strict=True)) for corner in self))
 
@@ -53,7 +55,7 @@ class Box(NamedTuple):
         return ",".join(f"{start}:{stop}" for start, stop in zip(*self, strict=True))
 
 
-def parse_region(text, shape, flag="--region"):
+def parse_region(text: str, shape: Sequence[int], flag: str = "--region") -> Box:
     """The box that "z0:z1,y0:y1,x0:x1" means in a volume of this shape (z, y, x), in voxels.
 
     A bound left out is the volume's own, as in a slice; an empty text is the whole volume.
@@ -75,13 +77,13 @@ def parse_region(text, shape, flag="--region"):
     return box
 
 
-def evenly_spaced(start, stop, count):
+def evenly_spaced(start: int, stop: int, count: int) -> list[int]:
     """At most `count` different whole numbers in [start, stop), evenly spaced, as a list."""
     if stop - start <= count:
         return list(range(start, stop))
     return [int(start + (number + 0.5) * (stop - start) / count) for number in np.arange(count)]
 
 
-def sections_of(box, start, stop):
+def sections_of(box: Box, start: int, stop: int) -> Box:
     """Some sections of a Box."""
     return Box((start, *box.start[1:]), (stop, *box.stop[1:]))

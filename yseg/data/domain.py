@@ -1,48 +1,180 @@
 """From the config's domains to opened volumes and training regions; all that can be wrong with the input is found here."""
 
 import dataclasses
+import functools
 import os
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from yseg.config import Domain, InputError, check
+import numpy as np
+import tensorstore as ts
+
+from yseg.config import (
+    JOINT,
+    NONE,
+    Domain,
+    Experiment,
+    InputError,
+    ResolvedExperiment,
+    TargetLabels,
+    labelled_domain,
+)
+from yseg.data import target_labels
+from yseg.data.box import Box, parse_region, sections_of
 from yseg.data.grey_levels import statistics
 from yseg.data.grid import Grid
 from yseg.data.labels import LabelRule, apply_rule, label_rule, parse_rule
-from yseg.data.patches import Region, check_patch_fits
+from yseg.data.patches import Region
 from yseg.data.split import Split, split
 from yseg.volumes import catalog
 from yseg.volumes.volume import check_pair, open_volume
 
 
-class Volume(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Volume:
     """An opened domain.
 
     image, labels: TensorStores [z, y, x] (labels None = not opened); rule: what the labels mean, None = unknown; grid: the
     working grid; split: train | validation | test, in voxels; pixel_size_nm: of the volume; flag: of the image, for messages.
     """
 
-    image: Any
-    labels: Any
+    image: ts.TensorStore
+    labels: ts.TensorStore | None
     rule: LabelRule | None
     grid: Grid
     split: Split
     pixel_size_nm: float
     flag: str
 
+    @functools.cached_property
+    def statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation of the whole image, see `yseg.data.grey_levels.statistics`; labels have no part in it.
 
-def resolve(config):
-    """A checked copy of an Experiment whose domains are filled from the catalog, with absolute paths. No file is touched.
+        They are read once. InputError if the image has values that are not finite.
+        """
+        try:
+            return statistics(self.image)
+        except ValueError as error:
+            raise InputError(f"{self.flag}: {error}") from error
+
+
+    def classes(self, box: Box) -> np.ndarray:
+        """The classes int8 [z, y, x] that the labels of a Box of voxels mean; ValueError if it was opened without labels."""
+        if self.labels is None or self.rule is None:
+            raise ValueError(f"{self.flag}: was opened without labels")
+        return apply_rule(self.labels[box.slices].read().result(), self.rule)
+
+
+# --- From the config to what is trained on ---
+
+
+def resolved_domains(config: Experiment) -> dict[str, Domain]:
+    """The source and target of a config, filled from their data sets, with absolute paths. No file is touched.
 
     Raises:
-      InputError: see `yseg.config.check` and `yseg.data.catalog.resolve`.
+      InputError: see `yseg.volumes.catalog.resolve`.
     """
-    check(config)
-    domains = {name: absolute(catalog.resolve(getattr(config, name), config.data_dir, f"--config.{name}"))
-               for name in ("source", "target")}
-    return dataclasses.replace(config, data_dir=config.data_dir and os.path.abspath(config.data_dir), **domains)
+    return {name: absolute(catalog.resolve(getattr(config, name), config.data_dir, f"--config.{name}", "--config.data_dir"))
+            for name in ("source", "target")}
 
 
-def absolute(domain):
+def listed_target_labels(config: Experiment) -> TargetLabels:
+    """What a config says of the target's labels, with the boxes that its fraction and seed choose if it lists none.
+
+    Args:
+      config: its target is resolved. The target is opened if boxes are to be chosen.
+
+    Raises:
+      InputError: the target cannot be read or has no labels.
+    """
+    labels = config.target_labels
+    if labels.use == NONE or labels.boxes or not labels.fraction:
+        return labels
+    target = open_own_domain(config, "target", with_labels=True)
+    boxes = target_labels.label_boxes(target.split.train, target.grid, labels.fraction, seed=config.seed,
+                                      patch_size=config.sampling.patch_size)
+    return dataclasses.replace(labels, boxes=boxes)
+
+
+class Domains(NamedTuple):
+    """The opened volumes of an experiment.
+
+    labelled: that whose labels are trained on, and whose validation box is scored; target: without labels; joint: the target once
+    more, with labels, for a joint training, else None.
+    """
+
+    labelled: Volume
+    target: Volume
+    joint: Volume | None
+
+
+def open_domains(config: ResolvedExperiment) -> Domains:
+    """Open the volumes of an experiment; InputError as `open_domain`."""
+    use = config.target_labels.use
+    target = open_own_domain(config, "target", with_labels=use != NONE)
+    labelled = target if labelled_domain(config) == "target" else open_own_domain(config, "source", with_labels=True)
+    return Domains(labelled, dataclasses.replace(target, labels=None), target if use == JOINT else None)
+
+
+def training_regions(config: ResolvedExperiment, domains: Domains) -> dict[str, Region]:
+    """The regions that patches are cut from: "labelled", "target", and in a joint training "joint".
+
+    Raises:
+      InputError: a patch does not fit into one, a box of labels is not inside the training box, or a label is no class.
+    """
+    flag, use = "--config.target_labels.boxes", config.target_labels.use
+    parts = [parse_region(text, domains.target.image.shape, flag) for text in config.target_labels.boxes]
+    patch_size, classes = config.sampling.patch_size, config.model.classes
+    labelled = domains.labelled
+    own_parts = parts if labelled_domain(config) == "target" and parts else None
+    regions = {"labelled": training_region(labelled, patch_size, own_parts),
+               "target": training_region(domains.target, patch_size)}
+    check_classes(labelled, classes, [*(own_parts or [labelled.split.train]), labelled.split.validation])
+    if use == JOINT and domains.joint:
+        regions["joint"] = training_region(domains.joint, patch_size, parts)
+        check_classes(domains.joint, classes, parts)
+    return regions
+
+
+def training_region(volume: Volume, patch_size: int, parts: Sequence[Box] | None = None) -> Region:
+    """The `Region` of a Volume that is trained on: the working pixels that come from voxels of its training box alone.
+
+    Args:
+      volume: Volume.
+      patch_size: side of a patch, in working pixels.
+      parts: boxes in voxels inside the training box, if labels of these alone are to be used.
+
+    Raises:
+      InputError: a patch does not fit into it, or a part is not inside.
+    """
+    for part in parts or ():
+        if not volume.split.train.contains(part):
+            raise InputError(f"--config.target_labels.boxes={part}: must lie in {volume.split.train}, the training box of"
+                             f" {volume.flag}")
+    region = Region(volume.image, volume.labels, volume.grid, volume.grid.inside(volume.split.train), volume.rule,
+                    (0.0, 1.0), tuple(map(volume.grid.inside, parts)) if parts else None)
+    if patch_size > region.largest_patch:
+        raise InputError(f"--config.sampling.patch_size={patch_size}: must be at most {region.largest_patch}, the smaller side of"
+                         f" the training region of {volume.flag} in working pixels")
+    return region._replace(statistics=volume.statistics)
+
+
+def check_classes(volume: Volume, classes: int, boxes: Sequence[Box]) -> None:
+    """InputError if a label of these boxes is no class index of the model, where the labels are class indices."""
+    if volume.labels is None or volume.rule is None or volume.rule.foreground.name != "classes":
+        return
+    for box in boxes:
+        for number in range(box.start[0], box.stop[0]) if not box.is_empty else ():
+            largest = volume.classes(sections_of(box, number, number + 1)).max()
+            if largest >= classes:
+                raise InputError(f"--config.model.classes={classes}: must be above {largest}, a label in section {number} of"
+                                 f" {volume.flag.replace('.image', '.labels')}")
+
+
+# --- Volumes ---
+
+
+def absolute(domain: Domain) -> Domain:
     """A copy of a `yseg.config.Domain` whose paths hold in any folder; URLs stay."""
     return dataclasses.replace(domain, image=_absolute_spec(domain.image), labels=_absolute_spec(domain.labels))
 
@@ -51,7 +183,8 @@ def _absolute_spec(spec):
     return spec if not spec or "://" in spec else os.path.abspath(os.path.expanduser(spec))
 
 
-def given_domain(config, image, labels, pixel_size_nm, foreground):
+def given_domain(config: Experiment, image: str, labels: str | None = None, pixel_size_nm: float | None = None,
+                 foreground: str | None = None) -> Domain:
     """The resolved `yseg.config.Domain` of a volume given on the command line.
 
     What is None comes from the config if the volume is one of its own.
@@ -62,8 +195,9 @@ def given_domain(config, image, labels, pixel_size_nm, foreground):
     given = absolute(Domain(image=image, labels=labels or "", pixel_size_nm=pixel_size_nm or 0.0, foreground=foreground or ""))
     known = next((domain for domain in (config.target, config.source) if domain.image == given.image), None)
     if known:
-        given = dataclasses.replace(known, **{field: getattr(given, field) or getattr(known, field)
-                                              for field in ("labels", "pixel_size_nm", "foreground")})
+        given = dataclasses.replace(
+            known, labels=given.labels or known.labels, pixel_size_nm=given.pixel_size_nm or known.pixel_size_nm,
+            foreground=given.foreground or known.foreground)
     if pixel_size_nm is not None and not pixel_size_nm > 0:
         raise InputError(f"--pixel_size_nm={pixel_size_nm}: must be above 0")
     if foreground:
@@ -75,7 +209,12 @@ def given_domain(config, image, labels, pixel_size_nm, foreground):
                          f" --image={image}, in nm") from error
 
 
-def open_domain(domain, working_pixel_size_nm, flag, with_labels):
+def open_own_domain(config: Experiment, name: str, with_labels: bool) -> Volume:
+    """Open the "source" or "target" of a resolved config; InputError as `open_domain`."""
+    return open_domain(getattr(config, name), config.sampling.working_pixel_size_nm, f"--config.{name}", with_labels)
+
+
+def open_domain(domain: Domain, working_pixel_size_nm: float, flag: str, with_labels: bool) -> Volume:
     """Open a resolved `yseg.config.Domain` as a `Volume`.
 
     Args:
@@ -96,52 +235,6 @@ def open_domain(domain, working_pixel_size_nm, flag, with_labels):
             raise InputError(f"{labels_flag} is empty: must be the label volume of {image_flag}={domain.image}")
         labels = open_volume(domain.labels, labels_flag)
         check_pair(image, labels, image_flag, labels_flag)
-    parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag)
-    grid = Grid(tuple(image.shape), domain.pixel_size_nm, working_pixel_size_nm)
+    parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
+    grid = Grid(Box.whole(image.shape).shape, domain.pixel_size_nm, working_pixel_size_nm)
     return Volume(image, labels, rule, grid, parts, domain.pixel_size_nm, image_flag)
-
-
-def image_statistics(volume):
-    """(mean, standard deviation) of the whole image, see `yseg.data.grey_levels.statistics`; its labels have no part in it."""
-    try:
-        return statistics(volume.image)
-    except InputError as error:
-        raise InputError(f"{volume.flag}: {error}") from error
-
-
-def training_region(volume, config, parts=None, flag="--config.finetuning.boxes"):
-    """The `Region` of a Volume that is trained on: the working pixels that come from voxels of its training box alone.
-
-    Args:
-      volume: Volume.
-      config: `yseg.config.Experiment`.
-      parts: boxes in voxels inside the training box, if labels of these alone are to be used.
-      flag: where the parts come from, for messages.
-
-    Raises:
-      InputError: a patch does not fit into it, a part is not inside, or a label is no class of the model.
-    """
-    box = volume.grid.inside(volume.split.train)
-    for part in parts or ():
-        if not volume.split.train.contains(part):
-            raise InputError(f"{flag}={part}: must lie in {volume.split.train}, the training box of"
-                             f" {volume.flag}")
-    labelled, parts = parts or (volume.split.train,), parts and tuple(map(volume.grid.inside, parts))
-    region = Region(volume.image, volume.labels, volume.grid, box, volume.rule, None, parts)
-    check_patch_fits(region, config.sampling.patch_size, volume.flag)
-    if volume.labels is not None and volume.rule.foreground.name == "classes":
-        _check_classes(volume, config.model.classes, labelled)
-    return region._replace(statistics=image_statistics(volume))
-
-
-def _check_classes(volume, classes, boxes):
-    """InputError if a label of these boxes or of the validation box is no class index of the model."""
-    for box in (*boxes, volume.split.validation):
-        sections, *pixels = box.slices
-        for number in range(sections.start, sections.stop) if not box.is_empty else ():
-            largest = apply_rule(volume.labels[number, *pixels].read().result(), volume.rule).max()
-            if largest >= classes:
-                raise InputError(f"--config.model.classes={classes}: must be above {largest}, a label in section {number} of"
-                                 f" {volume.flag.replace('.image', '.labels')}")
-
-

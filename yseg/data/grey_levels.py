@@ -4,14 +4,15 @@ import math
 
 import jax.numpy as jnp
 import numpy as np
+import tensorstore as ts
+from jaxtyping import Array, Float, Num
 
-from yseg.config import InputError
 from yseg.data.box import Box
 
 _SECTION_SIDE = 4096  # rows and columns of a section that the statistics look at, at most
 
 
-def statistics(store, max_sections=32, box=None):
+def statistics(store: ts.TensorStore, max_sections: int = 32, box: Box | None = None) -> tuple[float, float]:
     """Mean and standard deviation of an image volume, for z-scoring.
 
     They are those of at most `max_sections` evenly spaced sections, and of the middle 4096 x 4096 pixels of larger ones.
@@ -25,7 +26,7 @@ def statistics(store, max_sections=32, box=None):
       (mean, std), floats, in grey levels; std is 1.0 where all values are equal.
 
     Raises:
-      InputError: there are values that are not finite.
+      ValueError: there are values that are not finite.
     """
     box = box or Box.whole(store.shape)
     numbers = np.unique(np.linspace(box.start[0], box.stop[0] - 1, min(max_sections, box.shape[0])).round().astype(int))
@@ -35,7 +36,7 @@ def statistics(store, max_sections=32, box=None):
     for number in numbers:
         section = store[int(number), rows, columns].read().result().astype(np.float64)
         if not np.isfinite(section).all():
-            raise InputError(f"the image volume has values that are not finite in section {number}")
+            raise ValueError(f"the image volume has values that are not finite in section {number}")
         # Chan, Golub and LeVeque 1983: the union of two samples, without cancellation.
         difference, total = section.mean() - mean, count + section.size
         squares += ((section - section.mean()) ** 2).sum() + difference**2 * count * section.size / total
@@ -43,7 +44,7 @@ def statistics(store, max_sections=32, box=None):
     return float(mean), math.sqrt(squares / count) or 1.0
 
 
-def z_score(patches, statistics):
+def z_score(patches: Num[Array, "batch y x section"], statistics: Float[Array, "2"]) -> Float[Array, "batch y x section"]:
     """Raw grey levels as the network gets them: float32 `[batch, y, x, section]`, about 0 and of deviation 1.
 
     Args:

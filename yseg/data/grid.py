@@ -15,7 +15,7 @@ import numpy as np
 import tensorstore as ts
 
 from yseg.data.box import Box
-from yseg.data.labels import apply_rule
+from yseg.data.labels import LabelRule, apply_rule
 from yseg.data.resample import area_taps, majority, resample, triangle_taps
 
 _BLOCK_VOXELS = 2**24  # voxels of a volume that are read at once
@@ -28,7 +28,7 @@ class Request:
     voxels: ts.Future
     finish: Callable[[np.ndarray], np.ndarray]
 
-    def result(self):
+    def result(self) -> np.ndarray:
         """The box that was asked for, [z, y, x]."""
         return self.finish(self.voxels.result())
 
@@ -42,23 +42,23 @@ class Grid:
     working_pixel_size_nm: float
 
     @property
-    def ratio(self):
+    def ratio(self) -> float:
         """Size of a working pixel in pixels of the volume; exactly 1 if the sizes are equal to 9 digits."""
         ratio = self.working_pixel_size_nm / self.pixel_size_nm
         return 1.0 if abs(ratio - 1) < 1e-9 else ratio
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """Sections, rows and columns of whole working pixels; at least 1."""
         sections, *sizes = self.volume_shape
         return (sections, *(max(1, math.floor(round(size / self.ratio, 6))) for size in sizes))
 
     @property
-    def box(self):
+    def box(self) -> Box:
         """The whole grid."""
         return Box.whole(self.shape)
 
-    def request(self, store, box):
+    def request(self, store: ts.TensorStore, box: Box) -> Request:
         """Start to read a box of the image; return the Request for it.
 
         Anti-aliased linear interpolation: a triangle as wide as two working pixels (two pixels of the volume, if these are
@@ -87,7 +87,7 @@ class Grid:
 
         return self._start(store, box, (rows, columns), finish)
 
-    def request_labels(self, store, rule, box):
+    def request_labels(self, store: ts.TensorStore, rule: LabelRule, box: Box) -> Request:
         """Start to read a box of labels; return the Request for it: classes int8 [z, y, x], see `apply_rule`.
 
         A working pixel gets the class that covers most of its area, the smaller one of two that cover the same; -1 counts as a
@@ -115,15 +115,15 @@ class Grid:
 
         return self._start(store, box, (rows, columns), finish)
 
-    def image(self, store, box):
+    def image(self, store: ts.TensorStore, box: Box) -> np.ndarray:
         """A box of the image [z, y, x], see `request`; large ones are read in blocks of sections."""
         return self._in_blocks(lambda part: self.request(store, part), box)
 
-    def labels(self, store, rule, box):
+    def labels(self, store: ts.TensorStore, rule: LabelRule, box: Box) -> np.ndarray:
         """A box of labels int8 [z, y, x], see `request_labels`; large ones are read in blocks of sections."""
         return self._in_blocks(lambda part: self.request_labels(store, rule, part), box)
 
-    def inside(self, voxel_box):
+    def inside(self, voxel_box: Box) -> Box:
         """The working pixels, a Box, that are computed from voxels of this Box alone, image and labels. It may be empty."""
         ranges = [(voxel_box.start[0], voxel_box.stop[0])]
         for axis in (1, 2):
@@ -134,14 +134,14 @@ class Grid:
             ranges.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, 0))
         return Box(*zip(*ranges, strict=True))
 
-    def covering(self, voxel_box):
+    def covering(self, voxel_box: Box) -> Box:
         """The working pixels, a Box, that `back` needs for this Box of voxels."""
         if voxel_box.is_empty:
             return Box((voxel_box.start[0], 0, 0), (voxel_box.stop[0], 0, 0))
         taps = [self._back_taps(axis, voxel_box) for axis in (1, 2)]
         return Box((voxel_box.start[0], *(tap.start for tap in taps)), (voxel_box.stop[0], *(tap.stop for tap in taps)))
 
-    def back(self, values, working_box, voxel_box):
+    def back(self, values: np.ndarray, working_box: Box, voxel_box: Box) -> np.ndarray:
         """Values on the working grid, interpolated linearly to the volume's own voxels (averaged, if these are the larger).
 
         Args:

@@ -15,7 +15,7 @@ class Condition(NamedTuple):
     name: str
     values: tuple[float, ...] = ()
 
-    def holds(self, labels):
+    def holds(self, labels: np.ndarray) -> np.ndarray:
         """Where it is true: bool, of the shape of `labels`."""
         if self.name == "==":
             return np.isin(labels, self.values)
@@ -32,7 +32,7 @@ class LabelRule(NamedTuple):
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 
 
-def parse_rule(text, flag):
+def parse_rule(text: str, flag: str) -> Condition:
     """The Condition that '>0', '>=128', '<5', '<=5', '==1,5' or 'classes' means; `flag` is where it was given.
 
     Raises:
@@ -49,7 +49,7 @@ def parse_rule(text, flag):
     return Condition(found[1] or found[3], tuple(int(value) if value.is_integer() else value for value in values))
 
 
-def label_rule(foreground, unlabelled, flag):
+def label_rule(foreground: str, unlabelled: str, flag: str) -> LabelRule:
     """The LabelRule of a domain's texts (config.Domain); unlabelled may be empty. InputError as in `parse_rule`."""
     if not unlabelled:
         return LabelRule(parse_rule(foreground, f"{flag}.foreground"))
@@ -59,7 +59,7 @@ def label_rule(foreground, unlabelled, flag):
     return LabelRule(parse_rule(foreground, f"{flag}.foreground"), condition)
 
 
-def apply_rule(labels, rule):
+def apply_rule(labels: np.ndarray, rule: LabelRule) -> np.ndarray:
     """Label values of any shape as classes int8: -1 = unlabelled.
 
     Raises:

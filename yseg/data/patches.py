@@ -1,26 +1,32 @@
 """Training patches: which ones a step uses depends on (seed, step, index in the batch) alone; two readers give the same.
 
 `ResidentReader` keeps the training boxes on the devices and cuts there. `StreamingReader` reads each patch from the volumes, some
-steps ahead.
+steps ahead. Patches have names: "labelled", of the domain whose labels are trained on; "target", without labels; "joint", of the
+target with labels, for a joint training.
 """
 
 import collections
 import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tensorstore as ts
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from yseg import parallel
-from yseg.config import InputError
+from yseg.config import Sampling
 from yseg.data.box import Box
 from yseg.data.grid import Grid
 from yseg.data.labels import LabelRule
 
 READ_AHEAD = 3  # steps
-LABELS = {"source": "labels", "labelled": "labelled_labels"}  # names of the label patches of a region
-LABELLED = 4  # branch of the seed's key; those before it are in use
+LABELS = {"labelled": "labels", "joint": "joint_labels"}  # names of the label patches
+JOINT = 4  # branch of the seed's key; those before it are in use
+
+Raw = dict[str, Any]  # arrays by name with a leading device axis, see `yseg.training.step.make_batch`
 
 
 class Region(NamedTuple):
@@ -31,8 +37,8 @@ class Region(NamedTuple):
     patches are cut from, None = all of it. Labels outside them are not read.
     """
 
-    image: Any
-    labels: Any
+    image: ts.TensorStore
+    labels: ts.TensorStore | None
     grid: Grid
     box: Box
     rule: LabelRule | None
@@ -40,96 +46,95 @@ class Region(NamedTuple):
     parts: tuple[Box, ...] | None = None
 
     @property
-    def patch_boxes(self):
+    def patch_boxes(self) -> tuple[Box, ...]:
         """The boxes that patches are cut from, in working pixels from the corner of `box`."""
         return tuple(part.relative_to(self.box) for part in self.parts or (self.box,))
 
-
-def check_patch_fits(region, patch_size, flag):
-    """InputError if a patch is larger than the region or one of its parts."""
-    height, width = (min(box.shape[axis] for box in region.patch_boxes) for axis in (1, 2))
-    if patch_size > min(height, width):
-        raise InputError(f"--config.sampling.patch_size={patch_size}: must be at most {min(height, width)}, the smaller side of"
-                         f" the training region of {flag} ({height} x {width} working pixels)")
-
-
-PART = 1  # branch of a sample's key that draws one of several boxes
+    @property
+    def largest_patch(self) -> int:
+        """The largest side that a patch may have."""
+        return min(size for box in self.patch_boxes for size in box.shape[1:])
 
 
 @functools.partial(jax.jit, static_argnames=("boxes", "patch_size"))
-def locations(key, step, index, boxes, patch_size):
-    """Corners of patches: int32 [batch, 3] (section, first row, first column), uniform over all that fit into one of the boxes.
+def locations(key: PRNGKeyArray, step: Int[Array, ""], index: Int[Array, "batch"], boxes: tuple[Box, ...],
+              patch_size: int) -> Int[Array, "batch 3"]:
+    """Corners of patches (section, first row, first column), uniform over all that fit into one of the boxes.
 
     Args:
       key: random key of the domain.
-      step: int32 scalar.
-      index: int32 [batch], the samples' places in the global batch.
-      boxes: tuple of `Box`, in working pixels.
+      step: of the training.
+      index: the samples' places in the global batch.
+      boxes: in working pixels.
       patch_size: side of a patch, in working pixels.
     """
     key = jax.random.fold_in(key, step)
     starts, shapes = (np.array([getattr(box, name) for box in boxes], np.int32) for name in ("start", "shape"))
     limits = shapes - np.array([0, patch_size - 1, patch_size - 1], np.int32)
-    shares = np.log(np.prod(limits, axis=1, dtype=np.float64)).astype(np.float32)
+    sizes = np.prod(limits, axis=1, dtype=np.float64)
+    # Whole numbers, which every kind of device compares alike: box i is drawn below bound i.
+    bounds = (np.cumsum(sizes)[:-1] / np.sum(sizes) * 2**32).astype(np.uint32)
 
     def draw(place):
-        sample_key = jax.random.fold_in(key, place)
-        box = jax.random.categorical(jax.random.fold_in(sample_key, PART), shares) if len(boxes) > 1 else 0
+        sample_key, box = jax.random.fold_in(key, place), jnp.int32(0)
+        if len(boxes) > 1:
+            box_key, sample_key = jax.random.split(sample_key)
+            box = jnp.sum(jax.random.bits(box_key) >= bounds)
         return jnp.asarray(starts)[box] + jax.random.randint(sample_key, (3,), 0, jnp.asarray(limits)[box])
 
     return jax.vmap(draw)(index)
 
 
-def section_numbers(section, sections, count):
-    """Sections shown to the network around one: `sections` numbers in [0, count); beyond the ends the outermost is repeated."""
-    offsets = np.arange(sections) - sections // 2
-    return jnp.clip(section + offsets, 0, count - 1)
+def section_numbers(section: Any, sections: int, count: int) -> Any:
+    """Sections shown to the network around one: `sections` numbers in [0, count); beyond the ends the outermost is repeated.
+
+    `section` may be a number or traced; the numbers are a NumPy array or traced alike.
+    """
+    return (section + (np.arange(sections) - sections // 2)).clip(0, count - 1)
 
 
-def _cut(volume, corner, patch_size, sections):
-    """Patch `[y, x, section]` of a volume `[z, y, x]`."""
-    numbers = section_numbers(corner[0], sections, volume.shape[0])
-    cut = [jax.lax.dynamic_slice(volume, (number, corner[1], corner[2]), (1, patch_size, patch_size)) for number in numbers]
-    return jnp.concatenate(cut).transpose(1, 2, 0)
-
-
-def _domain_keys(seed):
+def domain_keys(seed: int) -> dict[str, PRNGKeyArray]:
+    """The random keys of the patches of each name."""
     key = jax.random.key(seed)
-    source, target = jax.random.split(key, 2)
-    return {"source": source, "target": target, "labelled": jax.random.fold_in(key, LABELLED)}
-
-
-def _given(source, target, labelled):
-    regions = (("source", source), ("target", target), ("labelled", labelled))
-    return {name: region for name, region in regions if region}
+    labelled, target = jax.random.split(key, 2)
+    return {"labelled": labelled, "target": target, "joint": jax.random.fold_in(key, JOINT)}
 
 
 class ResidentReader:
-    """Keeps source, target and labelled target (None = without) on the devices; `batch(step)` cuts the patches there.
+    """Keeps the regions on the devices; `batch(step)` cuts the patches there.
 
-    volumes: dict of arrays on the devices; index: int32 [local device, samples]; cut: `cut(volumes, index, step)` are the raw
-    patches of one device, `index` its samples, a pure function.
+    Args:
+      regions: by name.
+      sampling: what the config says of patches.
+      sections: of a patch, see `yseg.config.Model`.
+      seed: of the draws.
+      devices: see `yseg.parallel.devices_for`.
+      images: the `images` of another reader of the same regions, to share them.
     """
 
-    def __init__(self, source, target, config, labelled=None):
-        self._regions = _given(source, target, labelled)
-        volumes = {}
-        for name, region in self._regions.items():
-            if not (name == "labelled" and target):  # else it shares the target's image, see `_cut_batch`
-                volumes[name] = region.grid.image(region.image, region.box)
-            volumes[f"{name}_statistics"] = np.array(region.statistics, np.float32)
-            if name in LABELS:
-                volumes[LABELS[name]] = _read_labels(region)
-        self.volumes = parallel.replicate(volumes)
-        self.index = parallel.share(config.sampling.batch_size)
-        boxes = {name: region.patch_boxes for name, region in self._regions.items()}
-        self.cut = functools.partial(_cut_batch, boxes=boxes, seed=config.seed, patch_size=config.sampling.patch_size,
-                                     sections=config.model.sections)
-        self._mapped = parallel.map_shares(self.cut)
+    def __init__(self, regions: Mapping[str, Region], *, sampling: Sampling, sections: int, seed: int,
+                 devices: parallel.Devices | None = None, images: Raw | None = None):
+        self.devices = devices
+        self.index = parallel.share(sampling.batch_size, devices)
+        self.keys = domain_keys(seed)
+        self.images = images or parallel.replicate({
+            name: region.grid.image(region.image, region.box) for name, region in regions.items()
+            if not (name == "joint" and "target" in regions)}, devices)  # the target's image, see `_cut_batch`
+        more = {f"{name}_statistics": np.array(region.statistics, np.float32) for name, region in regions.items()}
+        more |= {LABELS[name]: _read_labels(region) for name, region in regions.items() if name in LABELS}
+        self.volumes: Raw = {**self.images, **parallel.replicate(more, devices)}
+        self.cut = functools.partial(
+            _cut_batch, boxes={name: region.patch_boxes for name, region in regions.items()}, patch_size=sampling.patch_size,
+            sections=sections)
+        self._mapped = parallel.map_shares(self.cut, devices)
 
-    def batch(self, step):
-        """The raw patches of a step: dict of arrays with a leading device axis, see `yseg.training.step.make_batch`."""
-        return self._mapped(self.volumes, self.index, np.int32(step))
+    def batch(self, step: int) -> Raw:
+        """The raw patches of a step."""
+        return self._mapped(self.volumes, self.index, (np.int32(step), self.keys))
+
+    def of_target(self) -> "ResidentReader":
+        """A reader of the target that may be used between the batches of this one."""
+        return self
 
 
 def _read_labels(region):
@@ -144,13 +149,20 @@ def _read_labels(region):
     return labels
 
 
-def _cut_batch(volumes, index, step, *, boxes, seed, patch_size, sections):
+def _cut(volume, corner, patch_size, sections):
+    """Patch `[y, x, section]` of a volume `[z, y, x]`."""
+    numbers = section_numbers(corner[0], sections, volume.shape[0])
+    cut = [jax.lax.dynamic_slice(volume, (number, corner[1], corner[2]), (1, patch_size, patch_size)) for number in numbers]
+    return jnp.concatenate(cut).transpose(1, 2, 0)
+
+
+def _cut_batch(volumes, index, draws, *, boxes, patch_size, sections):
+    """The raw patches of one device: `index` [sample] are its samples, `draws` the step and the keys by name. Pure."""
+    step, keys = draws
     raw = {"index": index}
-    for name, key in _domain_keys(seed).items():
-        if name not in boxes:
-            continue
+    for name, of_name in boxes.items():
         image = volumes[name] if name in volumes else volumes["target"]
-        corners = locations(key, step, index, boxes[name], patch_size)
+        corners = locations(keys[name], step, index, of_name, patch_size)
         raw[name] = jax.vmap(lambda corner, image=image: _cut(image, corner, patch_size, sections))(corners)
         raw[f"{name}_statistics"] = volumes[f"{name}_statistics"]
         if name in LABELS:
@@ -160,16 +172,17 @@ def _cut_batch(volumes, index, step, *, boxes, seed, patch_size, sections):
 
 
 class StreamingReader:
-    """Reads each patch of the regions (None = without) from its volume, `READ_AHEAD` steps ahead of `batch(step)`."""
+    """Reads each patch of the regions from its volume, `READ_AHEAD` steps ahead of `batch(step)`. See `ResidentReader`."""
 
-    def __init__(self, source, target, config, labelled=None):
-        self._regions = _given(source, target, labelled)
-        self._index = parallel.share(config.sampling.batch_size)
-        self._keys = _domain_keys(config.seed)
-        self._patch_size, self._sections = config.sampling.patch_size, config.model.sections
-        self._ahead = collections.deque()
+    def __init__(self, regions: Mapping[str, Region], *, sampling: Sampling, sections: int, seed: int,
+                 devices: parallel.Devices | None = None):
+        self._regions, self._sampling, self._sections, self._seed, self._devices = regions, sampling, sections, seed, devices
+        self._index = parallel.share(sampling.batch_size, devices)
+        with parallel.on_the_host():
+            self._keys = domain_keys(seed)
+        self._ahead: collections.deque = collections.deque()
 
-    def batch(self, step):
+    def batch(self, step: int) -> Raw:
         """The raw patches of a step, as `ResidentReader.batch`; fastest if the steps follow each other."""
         if not self._ahead or self._ahead[0][0] != step:
             self._ahead = collections.deque((later, self._request(later)) for later in range(step, step + READ_AHEAD))
@@ -177,12 +190,18 @@ class StreamingReader:
         self._ahead.append((step + READ_AHEAD, self._request(step + READ_AHEAD)))
         return self._collect(requests)
 
+    def of_target(self) -> "StreamingReader":
+        """A reader of the target that may be used between the batches of this one, whose patches stay read ahead."""
+        return StreamingReader({"target": self._regions["target"]}, sampling=self._sampling, sections=self._sections,
+                               seed=self._seed, devices=self._devices)
+
     def _request(self, step):
         """Start to read every patch of a step: {name: [request, ...] in the order of the index}."""
         requests = {}
         for name, region in self._regions.items():
-            corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(), region.patch_boxes,
-                                           self._patch_size))
+            with parallel.on_the_host():  # an accelerator would be waited for at every step
+                corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(), region.patch_boxes,
+                                               self._sampling.patch_size))
             requests[name] = [self._request_image(region, corner) for corner in corners]
             if name in LABELS:
                 boxes = [self._box(region, corner, corner[0]) for corner in corners]
@@ -190,20 +209,20 @@ class StreamingReader:
         return requests
 
     def _request_image(self, region, corner):
-        numbers = np.asarray(section_numbers(corner[0], self._sections, region.box.shape[0]))
+        numbers = section_numbers(corner[0], self._sections, region.box.shape[0])
         return [region.grid.request(region.image, self._box(region, corner, number)) for number in numbers]
 
     def _box(self, region, corner, section):
-        start = tuple(int(first + offset) for first, offset in zip(region.box.start, (section, *corner[1:]), strict=True))
-        return Box(start, (start[0] + 1, start[1] + self._patch_size, start[2] + self._patch_size))
+        side = self._sampling.patch_size
+        z, y, x = (int(first + offset) for first, offset in zip(region.box.start, (section, *corner[1:]), strict=True))
+        return Box((z, y, x), (z + 1, y + side, x + side))
 
     def _collect(self, requests):
         raw = {"index": self._index}
-        for name in self._regions:
+        for name, region in self._regions.items():
             patches = [np.concatenate([part.result() for part in parts]).transpose(1, 2, 0) for parts in requests[name]]
             raw[name] = self._by_device(patches)
-            statistics = np.array(self._regions[name].statistics, np.float32)
-            raw[f"{name}_statistics"] = np.stack([statistics] * len(self._index))
+            raw[f"{name}_statistics"] = np.stack([np.array(region.statistics, np.float32)] * len(self._index))
             if name in LABELS:
                 raw[LABELS[name]] = self._by_device([request.result()[0] for request in requests[LABELS[name]]])
         return raw
@@ -212,15 +231,45 @@ class StreamingReader:
         return np.stack(patches).reshape(*self._index.shape, *patches[0].shape)
 
 
-def make_reader(source, target, config, labelled=None):
-    """The reader of source and target (None = without) that `config.sampling` asks for.
+Reader = ResidentReader | StreamingReader
 
-    `labelled` is the target once more, with the labels of some of its parts, for patches of its own; None = without.
-    `auto` is resident if the working volumes fit into its limit.
+
+def batches_together(readers: Sequence[Reader]) -> Callable[[int], Raw]:
+    """`batch(step)` of several readers, with an axis of readers behind that of devices.
+
+    Resident readers that share their images and cut from the same boxes do it in one call.
     """
-    kind = config.sampling.reader
-    if kind == "auto":
-        size = sum(np.prod(region.box.shape) * (region.image.dtype.numpy_dtype.itemsize + (region.labels is not None))
-                   for region in (source, target, labelled) if region)
-        kind = "resident" if size <= config.sampling.resident_limit_gib * 2**30 else "streaming"
-    return (ResidentReader if kind == "resident" else StreamingReader)(source, target, config, labelled)
+    resident = [reader for reader in readers if isinstance(reader, ResidentReader)]
+    if len(resident) == len(readers) and all(
+            reader.images is resident[0].images and reader.cut.keywords == resident[0].cut.keywords for reader in resident):
+        first = resident[0]
+        keys = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(reader.keys for reader in resident))
+
+        def cut(volumes, index, draws):
+            step, keys = draws
+            return jax.vmap(lambda own: first.cut(volumes, index, (step, own)))(keys)
+
+        mapped = parallel.map_shares(cut, first.devices)
+        return lambda step: mapped(first.volumes, first.index, (np.int32(step), keys))
+
+    def batch(step):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *(reader.batch(step) for reader in readers))
+
+    return batch
+
+
+def is_resident(regions: Mapping[str, Region], sampling: Sampling) -> bool:
+    """Whether `sampling` asks for a resident reader of the regions: "auto" does if the working volumes fit into its limit."""
+    if sampling.reader != "auto":
+        return sampling.reader == "resident"
+    size = sum(int(np.prod(region.box.shape)) * (region.image.dtype.numpy_dtype.itemsize + (region.labels is not None))
+               for region in regions.values())
+    return size <= sampling.resident_limit_gib * 2**30
+
+
+def make_reader(regions: Mapping[str, Region], *, sampling: Sampling, sections: int, seed: int,
+                devices: parallel.Devices | None = None, images: Raw | None = None) -> Reader:
+    """The reader of some regions that `sampling` asks for; the arguments are those of `ResidentReader`."""
+    if is_resident(regions, sampling):
+        return ResidentReader(regions, sampling=sampling, sections=sections, seed=seed, devices=devices, images=images)
+    return StreamingReader(regions, sampling=sampling, sections=sections, seed=seed, devices=devices)

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 _DIGITS = 9  # coordinates are exact to 1e-9 pixels: rounding makes whole numbers of them that are meant to be whole
 
@@ -15,17 +16,17 @@ class Taps(NamedTuple):
     index: np.ndarray  # int64 [n, k]; taps of weight 0 repeat one that counts
     weight: np.ndarray  # float64 [n, k]
 
-    def astype(self, dtype):
+    def astype(self, dtype: DTypeLike) -> "Taps":
         """The same with weights of this type, which sets the precision of the sums."""
         return self._replace(weight=self.weight.astype(dtype))
 
     @property
-    def start(self):
+    def start(self) -> int:
         """The first sample in use."""
         return int(self.index.min())
 
     @property
-    def stop(self):
+    def stop(self) -> int:
         """The sample after the last one in use."""
         return int(self.index.max()) + 1
 
@@ -42,7 +43,7 @@ def _taps(low, high, count, size, weigh):
     return Taps(np.minimum(index, last[:, None]), weight / total[:, None])
 
 
-def triangle_taps(centre, half_width, size):
+def triangle_taps(centre: np.ndarray, half_width: float, size: int) -> Taps:
     """Taps of linear interpolation at `centre` [n], in samples, with a triangle kernel; renormalised at the border."""
     def weigh(index):
         return np.maximum(0, 1 - np.abs(index - centre[:, None]) / half_width)
@@ -53,7 +54,7 @@ def triangle_taps(centre, half_width, size):
     return _taps(low, high, math.ceil(round(2 * half_width, _DIGITS)), size, weigh)
 
 
-def area_taps(low, length, size):
+def area_taps(low: np.ndarray, length: float, size: int) -> Taps:
     """Taps that average over [low, low + length) [n] by the share of each sample that is in it."""
     def weigh(index):
         return np.maximum(0, np.minimum(index + 1, low[:, None] + length) - np.maximum(index, low[:, None]))
@@ -71,12 +72,12 @@ def _gather(values, taps, offset, axis):
     return total.reshape(taken.shape)
 
 
-def resample(section, rows, columns, offset):
+def resample(section: np.ndarray, rows: Taps, columns: Taps, offset: tuple[int, int]) -> np.ndarray:
     """A section [y, x, ...] resampled along both axes; its first pixel is number `offset` (y, x)."""
     return _gather(_gather(section, rows, offset[0], 0), columns, offset[1], 1)
 
 
-def majority(classes, rows, columns, offset):
+def majority(classes: np.ndarray, rows: Taps, columns: Taps, offset: tuple[int, int]) -> np.ndarray:
     """The class int8 [n, m] that covers most of each pixel's area; equal areas: the smaller class. From classes [y, x]."""
     present = np.unique(classes)
     best = np.full((len(rows.index), len(columns.index)), present[0], np.int8)

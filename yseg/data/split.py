@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ class Split(NamedTuple):
     test: Box
 
 
-def split(shape, axis, validation_fraction, test_fraction, flag="--config.source"):
+def split(shape: Sequence[int], axis: str, validation_fraction: float, test_fraction: float, *, flag: str = "domain") -> Split:
     """Cut a volume into train | validation | test, in this order along an axis.
 
     Args:
@@ -45,7 +46,8 @@ def split(shape, axis, validation_fraction, test_fraction, flag="--config.source
                    for start, stop in itertools.pairwise(borders)))
 
 
-def share_of(box, fraction, seed, least_rows=1, sections=None):
+def share_of(box: Box, fraction: float, seed: int, *, least_rows: int = 1,
+             sections: Sequence[int] | None = None) -> tuple[Box, ...]:
     """Boxes that hold a share of a box: whole sections in a random order, and of the next one its first rows.
 
     A smaller fraction of the same seed lies inside a larger one.
@@ -60,9 +62,9 @@ def share_of(box, fraction, seed, least_rows=1, sections=None):
     Returns:
       Tuple of boxes, sorted by section; empty for the fraction 0.
     """
-    sections = np.arange(box.start[0], box.stop[0]) if sections is None else np.asarray(sections)
-    order = np.random.default_rng(seed).permutation(sections)
-    due = max(round(fraction * len(sections) * box.shape[1]), int(fraction > 0))  # rows of all sections together
+    chosen = np.arange(box.start[0], box.stop[0]) if sections is None else np.asarray(sections)
+    order = np.random.default_rng(seed).permutation(chosen)
+    due = max(round(fraction * len(chosen) * box.shape[1]), int(fraction > 0))  # rows of all sections together
     whole, rest = divmod(due, box.shape[1])
     rows = [box.shape[1]] * whole + ([min(max(rest, least_rows), box.shape[1])] if rest else [])
     return tuple(Box((int(section), *box.start[1:]), (int(section) + 1, box.start[1] + count, box.stop[2]))

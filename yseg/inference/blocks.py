@@ -11,51 +11,62 @@ import concurrent.futures
 import functools
 import itertools
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import tensorstore as ts
 
 from yseg import parallel
-from yseg.config import InputError
+from yseg.config import Inference, InputError, Model
 from yseg.data.box import Box
+from yseg.data.grid import Grid
 from yseg.data.patches import section_numbers
 from yseg.inference.tiling import make_tiling, rounded_up
+from yseg.models import segmentation_network
 
 BLOCK_SIZE = 4096  # largest side of a block, in working pixels: bounds the memory
 _CHUNK = 512  # blocks of a region start at multiples of this many voxels, so that they rarely share a chunk of the output
 
 
-def predict_blocks(predict, network, store, grid, statistics, region, config, block_size=BLOCK_SIZE):
-    """Class probabilities of a region, block by block: sections in order, and in each its blocks of rows and columns.
+# `predict(tiles, statistics)`: raw grey levels [tile, y, x, section] -> float32 probabilities [tile, y, x, class], on the host.
+Predict = Callable[[np.ndarray, tuple[float, float]], np.ndarray]
+Blocks = Iterator[tuple[Box, np.ndarray]]  # boxes in voxels, and float32 probabilities [z, y, x, class] of their voxels
 
-    Around the region the network sees what the volume has there, and beyond the volume's borders its mirror image. The next block
+
+def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statistics: tuple[float, float],
+                   regions: Sequence[Box], *, model: Model, inference: Inference, block_size: int = BLOCK_SIZE) -> Blocks:
+    """Class probabilities of regions, block by block: sections in order, and in each its blocks of rows and columns.
+
+    Around a region the network sees what the volume has there, and beyond the volume's borders its mirror image. The next block
     is read while one is computed. Memory depends on the size of a block and not on that of the volume.
 
     Args:
-      predict: see `make_predictor`.
-      network: the `yseg.models.UNet` that it applies.
+      predict: see `yseg.inference.predictor.make_predictor`.
       store: TensorStore [z, y, x], the image volume.
-      grid: `yseg.data.grid.Grid` of the volume.
+      grid: of the volume.
       statistics: mean and standard deviation of the volume's grey levels.
-      region: Box in voxels, not empty.
-      config: `yseg.config.Experiment`.
+      regions: in voxels, none of them empty.
+      model, inference: what the config says of the network and of tiles.
       block_size: largest side of a block, in working pixels.
 
     Returns:
-      Iterator of (Box in voxels, float32 probabilities [z, y, x, class] of these voxels). The boxes are one section thick, do not
-      overlap and make up the region.
+      Iterator of (Box in voxels, float32 probabilities [z, y, x, class] of these voxels). The boxes are one section thick, and
+      those of a region do not overlap and make it up.
 
     Raises:
-      InputError: at once if `tile_size` is too small; while iterating if probabilities are not finite.
+      InputError: at once if `inference.tile_size` is too small; while iterating if probabilities are not finite.
     """
     largest = max(1, math.floor(block_size * grid.ratio))
-    rows, columns = (_spans(region.start[axis], region.stop[axis], largest) for axis in (1, 2))
+    spans = [tuple(_spans(region.start[axis], region.stop[axis], largest) for axis in (1, 2)) for region in regions]
     # One tiling for all blocks: tiles of one shape, which are compiled once.
-    covering = [grid.covering(_block_box(0, row, column)) for row in rows for column in columns]
-    tilings = tuple(make_tiling(network, config.inference, [(box.start[axis], box.stop[axis]) for box in covering])
+    covering = [grid.covering(_block_box(0, row, column)) for rows, columns in spans for row in rows for column in columns]
+    tilings = tuple(make_tiling(segmentation_network(model), inference, [(box.start[axis], box.stop[axis]) for box in covering])
                     for axis in (1, 2))
-    boxes = itertools.starmap(_block_box, itertools.product(range(region.start[0], region.stop[0]), rows, columns))
-    return _predicted(predict, store, grid, statistics, config, boxes, tilings)
+    boxes = (_block_box(*place) for region, (rows, columns) in zip(regions, spans, strict=True)
+             for place in itertools.product(range(region.start[0], region.stop[0]), rows, columns))
+    return _predicted(predict, _Reader(store, grid, model.sections), statistics, (_plan(box, grid, tilings) for box in boxes),
+                      tilings, model.classes, parallel.local_device_count() * inference.batch_size)
 
 
 def _block_box(section, rows, columns):
@@ -101,15 +112,15 @@ class _Reader:
     """Starts to read a section with its neighbours; those that the call before has read are not read again."""
 
     def __init__(self, store, grid, sections):
-        self._store, self._grid, self._sections = store, grid, sections
+        self._store, self.grid, self._sections = store, grid, sections
         self._recent = {}
 
     def start(self, block):
         """Start to read `block.read`; return a function that waits for it: the block, and raw grey levels [y, x, section]."""
         (section, *start), (_, *stop) = block.read
-        numbers = np.asarray(section_numbers(section, self._sections, self._grid.shape[0]))
+        numbers = section_numbers(section, self._sections, self.grid.shape[0])
         boxes = [Box((int(number), *start), (int(number) + 1, *stop)) for number in numbers]
-        parts = {box: self._recent.get(box) or functools.cache(self._grid.request(self._store, box).result)
+        parts = {box: self._recent.get(box) or functools.cache(self.grid.request(self._store, box).result)
                  for box in dict.fromkeys(boxes)}
         self._recent = parts
         return lambda: (block, np.stack([parts[box]()[0] for box in boxes], axis=-1))
@@ -117,7 +128,7 @@ class _Reader:
 
 def _one_ahead(start, items):
     """`start(item)()` of every item in order; the next item is started before one is waited for."""
-    pending = collections.deque()
+    pending: collections.deque = collections.deque()
     for item in items:
         pending.append(start(item))
         if len(pending) > 1:
@@ -126,21 +137,19 @@ def _one_ahead(start, items):
         yield wait()
 
 
-def _predicted(predict, store, grid, statistics, config, boxes, tilings):
-    """The blocks of `predict_blocks`."""
-    reader = _Reader(store, grid, config.model.sections)
-    blocks = (_plan(box, grid, tilings) for box in boxes)
-    at_once = parallel.local_device_count() * config.inference.batch_size
+def _predicted(predict, reader, statistics, blocks, tilings, classes, at_once):
+    """The blocks of `predict_blocks`, from their plans."""
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
 
         def start(tiles):
             return executor.submit(predict, tiles, statistics).result
 
         for block, image in _one_ahead(reader.start, blocks):
-            values = _blend(start, image, block, tilings, config.model.classes, at_once)
+            values = _blend(start, image, block, tilings, classes, at_once)
             if not np.isfinite(values.sum()):
                 raise InputError(f"section {block.voxels.start[0]}: probabilities are not finite: the image has values that are"
-                                 " not finite, or the training of this model has diverged (--config.optimizer.learning_rate)")
+                                 " not finite, or the training of this network has diverged (lower its learning rate)")
+            grid = reader.grid
             yield block.voxels, values[None] if grid.ratio == 1 else grid.back(values[None], block.working, block.voxels)
 
 

@@ -1,16 +1,21 @@
 """What becomes of the blocks of a segmentation: classes, scores, a written volume."""
 
 import collections
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+import tensorstore as ts
 
-from yseg.data.labels import apply_rule
+from yseg.config import InputError
+from yseg.data.box import Box
+from yseg.data.labels import LabelRule, apply_rule
 from yseg.metrics.counts import Counts
 
 _WRITES = 4  # blocks that are being written while others are computed
 
 
-def predicted_classes(probabilities, threshold):
+def predicted_classes(probabilities: np.ndarray, threshold: float) -> np.ndarray:
     """The class of every voxel, uint8.
 
     Args:
@@ -22,13 +27,14 @@ def predicted_classes(probabilities, threshold):
     return probabilities.argmax(axis=-1).astype(np.uint8)
 
 
-def score(blocks, labels, rule, region, thresholds, classes):
-    """`yseg.metrics.counts.Counts` of a region's blocks, at the volume's own voxels. Section 0 of the counts is the region's first.
+def score(blocks: Iterable[tuple[Box, np.ndarray]], labels: ts.TensorStore, rule: LabelRule, region: Box, *,
+          thresholds: Sequence[float], classes: int) -> Counts:
+    """The counts of a region's blocks, at the volume's own voxels. Section 0 of the counts is the region's first.
 
     Args:
-      blocks: iterable of (Box, probabilities), see `predict_blocks`.
+      blocks: of `yseg.inference.blocks.predict_blocks`.
       labels: TensorStore [z, y, x] of label values.
-      rule: `yseg.data.labels.LabelRule`.
+      rule: what they mean.
       region: Box in voxels to which the blocks belong.
       thresholds: of the foreground probability, increasing; more than two classes are counted once, as predicted by argmax.
       classes: number of classes.
@@ -39,6 +45,8 @@ def score(blocks, labels, rule, region, thresholds, classes):
     counts = Counts.zeros(region.shape[0], thresholds) if classes == 2 else Counts.zeros(region.shape[0], classes=classes)
     for box, probabilities in blocks:
         truth = apply_rule(labels[box.slices].read().result(), rule)
+        if truth.max(initial=0) >= classes:
+            raise InputError(f"model.classes={classes}: must be above {truth.max()}, a label in section {box.start[0]}")
         section = box.start[0] - region.start[0]
         if classes == 2:
             counts = counts.add(truth, probabilities[..., 1], section)
@@ -47,7 +55,7 @@ def score(blocks, labels, rule, region, thresholds, classes):
     return counts
 
 
-def write_segmentation(blocks, output, region, threshold, progress=None):
+def write_segmentation(blocks: Iterable[tuple[Box, np.ndarray]], output: ts.TensorStore, region: Box, threshold: float) -> None:
     """Write the predicted classes of a region's blocks; blocks are written while the next ones are computed.
 
     Args:
@@ -55,16 +63,13 @@ def write_segmentation(blocks, output, region, threshold, progress=None):
       output: TensorStore uint8 [z, y, x] of the region's shape.
       region: Box in voxels to which the blocks belong; its start is the output's (0, 0, 0).
       threshold: see `predicted_classes`.
-      progress: called with each Box once it has been handed over to be written.
     """
-    writes = collections.deque()
+    writes: collections.deque[Any] = collections.deque()
     for box, probabilities in blocks:
         start = (first - origin for first, origin in zip(box.start, region.start, strict=True))
         place = tuple(slice(first, first + size) for first, size in zip(start, box.shape, strict=True))
         writes.append(output[place].write(predicted_classes(probabilities, threshold)))
         if len(writes) > _WRITES:
             writes.popleft().result()
-        if progress:
-            progress(box)
     for write in writes:
         write.result()

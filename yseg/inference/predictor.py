@@ -3,38 +3,43 @@
 import functools
 import itertools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
 from yseg import parallel
+from yseg.config import Inference, Model
 from yseg.data.grey_levels import z_score
-from yseg.models import build_network
+from yseg.inference.blocks import Predict
+from yseg.models import segmentation_network
 
 
-def make_predictor(config, variables):
+def make_predictor(model: Model, inference: Inference, variables: dict[str, Any]) -> Predict:
     """The trained network as a function of raw tiles, on all local devices; compiled once for each shape of a tile.
 
     Args:
-      config: `yseg.config.Experiment`.
+      model, inference: what the config says of the network and of tiles.
       variables: {"params": {"encoder", "decoder"}, "batch_stats"} of the segmentation network, a U-Net.
 
     Returns:
       `predict(tiles, statistics)`: raw grey levels [tile, y, x, section] and their volume's, see `z_score` -> float32
       probabilities [tile, y, x, class] on the host. Any number of tiles; they are computed local devices x
-      `config.inference.batch_size` at a time.
+      `inference.batch_size` at a time.
     """
-    return make_predictors(config)(variables)
+    return make_predictors(model, inference)(variables)
 
 
-def make_predictors(config):
+def make_predictors(model: Model, inference: Inference) -> Callable[[dict[str, Any]], Predict]:
     """`variables -> predict`, see `make_predictor`; all of them share what is compiled."""
-    network = build_network(config.model, "ft")
-    share = (parallel.local_device_count(), config.inference.batch_size)
+    network = segmentation_network(model)
+    share = (parallel.local_device_count(), inference.batch_size)
     at_once = math.prod(share)
 
     def probabilities(variables, tiles, statistics):
-        return jax.nn.softmax(network.apply(variables, z_score(tiles, statistics)), axis=-1)
+        logits: Any = network.apply(variables, z_score(tiles, statistics))
+        return jax.nn.softmax(logits, axis=-1)
 
     compiled = parallel.map_shares(probabilities)
 
@@ -49,13 +54,13 @@ def make_predictors(config):
             results.append(result.reshape(at_once, *result.shape[2:])[:len(part)])
         return results[0] if len(results) == 1 else np.concatenate(results)
 
-    chosen = functools.partial(_over_symmetries, predict) if config.inference.test_time_augmentation else predict
+    chosen = functools.partial(_over_symmetries, predict) if inference.test_time_augmentation else predict
     return lambda variables: functools.partial(chosen, parallel.replicate(variables))
 
 
 def _over_symmetries(predict, variables, tiles, statistics):
     """`predict`, averaged over the eight symmetries of the square: each is applied to the tiles and undone in the result."""
-    total = None
+    total: Any = None
     for transposed, mirrored_y, mirrored_x in itertools.product((False, True), repeat=3):
         step = np.s_[:, ::-1 if mirrored_y else 1, ::-1 if mirrored_x else 1]
         moved = (tiles.swapaxes(1, 2) if transposed else tiles)[step]

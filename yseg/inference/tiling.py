@@ -1,11 +1,13 @@
 """How tiles follow each other, overlap and are blended along an axis."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from yseg.config import InputError
+from yseg.config import Inference, InputError
+from yseg.models import UNet
 
 
 class Tiling(NamedTuple):
@@ -20,22 +22,22 @@ class Tiling(NamedTuple):
     multiple: int
 
     @property
-    def core(self):
+    def core(self) -> int:
         """Size of a tile without its halo."""
         return self.stride + self.overlap
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Size of a tile."""
         return self.core + 2 * self.halo
 
-    def starts(self, start, stop):
+    def starts(self, start: int, stop: int) -> list[int]:
         """Where the cores of the tiles that cover [start, stop) start."""
         first = start // self.multiple * self.multiple
         count = max(1, math.ceil((stop - first - self.overlap) / self.stride))
         return [first + number * self.stride for number in range(count)]
 
-    def weights(self, count):
+    def weights(self, count: int) -> np.ndarray:
         """Weights of `count` tiles one after another: float32 [tile, core]; those of all tiles that see a pixel sum to 1."""
         rise = np.sin(np.pi / 2 * (np.arange(self.overlap) + 0.5) / max(1, self.overlap)) ** 2
         weights = np.ones(self.core)
@@ -48,7 +50,7 @@ class Tiling(NamedTuple):
         return (weights / total[places]).astype(np.float32)
 
 
-def make_tiling(network, inference, spans):
+def make_tiling(network: UNet, inference: Inference, spans: Sequence[tuple[int, int]]) -> Tiling:
     """The `Tiling` with the smallest tiles that covers each of `spans` along an axis in as few tiles as possible.
 
     Args:
@@ -63,12 +65,13 @@ def make_tiling(network, inference, spans):
     overlap = rounded_up(inference.overlap, multiple)
     room = inference.tile_size - 2 * halo - overlap
     if room < multiple:
-        raise InputError(f"--config.inference.tile_size={inference.tile_size}: must be at least {2 * halo + overlap + multiple}"
-                         f" for --config.model.levels={network.levels} and --config.inference.overlap={inference.overlap}")
+        raise InputError(f"inference.tile_size={inference.tile_size}: must be at least {2 * halo + overlap + multiple}"
+                         f" for model.levels={network.levels} and inference.overlap={inference.overlap}")
     extent = max(stop - start // multiple * multiple for start, stop in spans) - overlap
     count = max(1, math.ceil(extent / (room // multiple * multiple)))
     return Tiling(halo, overlap, max(multiple, rounded_up(math.ceil(extent / count), multiple)), multiple)
 
 
-def rounded_up(size, multiple):
+def rounded_up(size: int, multiple: int) -> int:
+    """The smallest multiple that is at least `size`."""
     return -(-size // multiple) * multiple

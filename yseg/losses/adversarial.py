@@ -6,12 +6,13 @@ Ganin et al., Domain-adversarial training of neural networks, JMLR 2016.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from yseg.parallel import total
 
 
 @jax.custom_vjp
-def reverse_gradient(x, scale):
+def reverse_gradient(x: Float[Array, "..."], scale: float | Float[Array, ""]) -> Float[Array, "..."]:
     """Identity forward; -scale * g backward (Ganin et al. 2016, equations 15 and 16). `scale` gets no gradient.
 
     Args:
@@ -38,7 +39,7 @@ def _backward(scale, gradient):
 reverse_gradient.defvjp(_forward, _backward)
 
 
-def reversal_schedule(progress, gamma):
+def reversal_schedule(progress: float | Float[Array, ""], gamma: float) -> Float[Array, ""]:
     """Scale of the reversal over the training: 2 / (1 + exp(-gamma p)) - 1, from 0 at p = 0 towards 1 at p = 1.
 
     Ganin et al. 2016, section 5.2.2 (gamma = 10).
@@ -57,7 +58,8 @@ def _mean(x, axis_name):
     return total(jnp.sum(x), axis_name) / total(jnp.asarray(x.size, x.dtype), axis_name)
 
 
-def domain_loss(source_logits, target_logits, axis_name=None):
+def domain_loss(source_logits: Float[Array, "n"], target_logits: Float[Array, "m"],
+                axis_name: str | None = None) -> Float[Array, ""]:
     """Binary cross-entropy of a domain classifier, source = 0 and target = 1: mean of the two domains' means.
 
     With z the logit of "target": (mean softplus(z_source) + mean softplus(-z_target)) / 2. The domains weigh the same whatever
@@ -77,7 +79,8 @@ def domain_loss(source_logits, target_logits, axis_name=None):
     return (_mean(jax.nn.softplus(source), axis_name) + _mean(jax.nn.softplus(-target), axis_name)) / 2
 
 
-def domain_accuracy(source_logits, target_logits, axis_name=None):
+def domain_accuracy(source_logits: Float[Array, "n"], target_logits: Float[Array, "m"],
+                    axis_name: str | None = None) -> Float[Array, ""]:
     """Mean of the shares of source and target samples that the domain classifier gets right (target = logit >= 0).
 
     Args and shapes as in `domain_loss`. Returns a float32 scalar in [0, 1]; 1/2 is chance.

@@ -5,11 +5,13 @@ from Gretton et al., A kernel two-sample test, JMLR 2012.
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 # Full precision: accelerators round the factors of a product to 8-11 bits, and the difference of products amplifies that.
 _dot = functools.partial(jnp.dot, precision=lax.Precision.HIGHEST)
@@ -46,7 +48,7 @@ def _pairs(function):
     return of_samples
 
 
-def mmd(source, target, bandwidths):
+def mmd(source: Float[Array, "n d"], target: Float[Array, "m d"], bandwidths: Float[Array, "k"]) -> Float[Array, ""]:
     """Squared MMD, the biased V-statistic: mean k(s, s) + mean k(t, t) - 2 mean k(s, t).
 
     k(x, y) = mean over the bandwidths b of exp(-|x - y|^2 / (2 b^2)).
@@ -72,10 +74,16 @@ def mmd(source, target, bandwidths):
 
 
 def _median(values):
-    """The (lower) median of values >= 0 [n], to a ten-millionth of the largest.
+    """The lower median of values >= 0 [n]."""
+    return lax.platform_dependent(values, cpu=_median_by_bisection, default=_median_by_sorting)
 
-    By bisection: on a CPU, sorting takes twenty times longer, and longer than the whole loss with its gradient.
-    """
+
+def _median_by_sorting(values):
+    return jnp.sort(values)[(len(values) - 1) // 2]
+
+
+def _median_by_bisection(values):
+    """To a ten-millionth of the largest. On a CPU, sorting takes twenty times longer, and longer than the whole loss."""
     def halve(_, bounds):
         low, high = bounds
         middle = (low + high) / 2
@@ -85,7 +93,8 @@ def _median(values):
     return lax.fori_loop(0, 24, halve, (jnp.zeros_like(values[0]), jnp.max(values)))[1]
 
 
-def median_bandwidths(source, target, multiples, *, rows=128):
+def median_bandwidths(source: Float[Array, "n d"], target: Float[Array, "m d"], multiples: Float[Array, "k"] | Sequence[float], *,
+                      rows: int = 128) -> Float[Array, "k"]:
     """Bandwidths as multiples of the median distance between two different rows of the pooled samples; no gradient.
 
     Bandwidths that follow the features gain nothing from features that shrink, which fixed ones would reward; a gradient through

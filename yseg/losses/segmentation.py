@@ -6,12 +6,17 @@ neither the value nor the gradient changes. With `axis_name` the value is that o
 counts (see `yseg.parallel`). Where nothing is labelled the loss and its gradient are 0.
 """
 
+from collections.abc import Callable, Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Int
 
-from yseg.config import InputError
+from yseg.config import Loss
 from yseg.parallel import total
+
+ClassWeights = Sequence[float] | Float[Array, "class"]
 
 
 def _prepare(logits, labels, class_weights):
@@ -31,7 +36,8 @@ def _ratio(numerator, denominator):
     return numerator / jnp.where(denominator > 0, denominator, jnp.ones_like(denominator))
 
 
-def cross_entropy(logits, labels, *, class_weights=None, axis_name=None):
+def cross_entropy(logits: Float[Array, "batch y x class"], labels: Int[Array, "batch y x"], *,
+                  class_weights: ClassWeights | None = None, axis_name: str | None = None) -> Float[Array, ""]:
     """Weighted mean of the cross-entropy: sum_i w_i n_i / sum_i w_i over the labelled pixels i.
 
     n_i = -log softmax(logits_i)[label_i] and w_i = class_weights[label_i].
@@ -51,7 +57,8 @@ def cross_entropy(logits, labels, *, class_weights=None, axis_name=None):
     return focal(logits, labels, gamma=0.0, class_weights=class_weights, axis_name=axis_name)
 
 
-def focal(logits, labels, *, gamma=2.0, class_weights=None, axis_name=None):
+def focal(logits: Float[Array, "batch y x class"], labels: Int[Array, "batch y x"], *, gamma: float = 2.0,
+          class_weights: ClassWeights | None = None, axis_name: str | None = None) -> Float[Array, ""]:
     """Focal loss: sum_i w_i (1 - p_i)^gamma n_i / sum_i w_i over the labelled pixels i.
 
     p_i is the probability of the true class, n_i = -log p_i, w_i = class_weights[label_i]. Pixels that are already right count
@@ -80,7 +87,8 @@ def focal(logits, labels, *, gamma=2.0, class_weights=None, axis_name=None):
     return _ratio(total(jnp.sum(weight * loss), axis_name), total(jnp.sum(weight), axis_name))
 
 
-def tversky(logits, labels, *, alpha=0.3, beta=0.7, class_weights=None, axis_name=None):
+def tversky(logits: Float[Array, "batch y x class"], labels: Int[Array, "batch y x"], *, alpha: float = 0.3,
+            beta: float = 0.7, class_weights: ClassWeights | None = None, axis_name: str | None = None) -> Float[Array, ""]:
     """Tversky loss: weighted mean over the foreground classes c of 1 - TP_c / (TP_c + alpha FP_c + beta FN_c).
 
     With probability p = softmax(logits) and one-hot truth g, TP_c = sum p_c g_c, FP_c = sum p_c (1 - g_c) and FN_c =
@@ -110,7 +118,8 @@ def tversky(logits, labels, *, alpha=0.3, beta=0.7, class_weights=None, axis_nam
     return _ratio(jnp.sum(weight * (1 - score)), jnp.sum(weight))
 
 
-def soft_dice(logits, labels, *, class_weights=None, axis_name=None):
+def soft_dice(logits: Float[Array, "batch y x class"], labels: Int[Array, "batch y x"], *,
+              class_weights: ClassWeights | None = None, axis_name: str | None = None) -> Float[Array, ""]:
     """Soft Dice loss: mean over the foreground classes of 1 - 2 sum p g / (sum p + sum g): `tversky` with alpha = beta = 1/2.
 
     Milletari et al., V-Net: fully convolutional neural networks for volumetric medical image segmentation, 3DV 2016 (with plain
@@ -119,7 +128,8 @@ def soft_dice(logits, labels, *, class_weights=None, axis_name=None):
     return tversky(logits, labels, alpha=0.5, beta=0.5, class_weights=class_weights, axis_name=axis_name)
 
 
-def soft_jaccard(logits, labels, *, class_weights=None, axis_name=None):
+def soft_jaccard(logits: Float[Array, "batch y x class"], labels: Int[Array, "batch y x"], *,
+                 class_weights: ClassWeights | None = None, axis_name: str | None = None) -> Float[Array, ""]:
     """Soft Jaccard (IoU) loss: mean over the foreground classes of 1 - sum p g / sum (p + g - p g): `tversky` with weights 1.
 
     Rahman and Wang, Optimizing intersection-over-union in deep neural networks for image segmentation, ISVC 2016. Arguments and
@@ -132,16 +142,17 @@ def soft_jaccard(logits, labels, *, class_weights=None, axis_name=None):
     return tversky(logits, labels, alpha=1.0, beta=1.0, class_weights=class_weights, axis_name=axis_name)
 
 
-def segmentation_loss(loss):
-    """The loss that a `yseg.config.Loss` describes, as function(logits, labels, axis_name=None) -> scalar.
+def segmentation_loss(loss: Loss) -> Callable[..., Float[Array, ""]]:
+    """The loss that a configuration describes, as function(logits, labels, axis_name=None) -> scalar.
 
-    InputError if `loss.name` is none of the five.
+    Raises:
+      ValueError: `loss.name` is none of the five.
     """
     losses = {"cross_entropy": (cross_entropy, {}), "focal": (focal, {"gamma": loss.focal_gamma}),
               "soft_dice": (soft_dice, {}), "soft_jaccard": (soft_jaccard, {}),
               "tversky": (tversky, {"alpha": loss.tversky_alpha, "beta": loss.tversky_beta})}
     if loss.name not in losses:
-        raise InputError(f"--config.loss.name={loss.name!r}: must be one of {', '.join(losses)}")
+        raise ValueError(f"loss.name={loss.name!r}: must be one of {', '.join(losses)}")
     function, parameters = losses[loss.name]
     class_weights = loss.class_weights or None
 

@@ -5,25 +5,30 @@ in any order and of any size, and the result is that of the whole volume at once
 """
 
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from yseg.config import InputError
+
+def _check_shape(labels: ArrayLike, name: str, values: ArrayLike) -> None:
+    if np.shape(labels) != np.shape(values):
+        raise ValueError(f"{name} of shape {np.shape(values)}: must be of the shape of labels, {np.shape(labels)}")
 
 
-def _labelled(labels, values, classes):
-    """Labels and values at the voxels with a label >= 0, both [voxel]; InputError if a label is no class index."""
+def _labelled(labels: ArrayLike, name: str, values: ArrayLike, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and values (called `name`) where the label is >= 0, both [voxel]; ValueError if a label is no class index."""
+    _check_shape(labels, name, values)
     labels, values = np.asarray(labels), np.asarray(values)
-    if labels.shape != values.shape:
-        raise ValueError(f"shape {values.shape}: must be that of the labels, {labels.shape}")
     mask = labels >= 0
     truth = labels[mask].astype(np.int64)
     if truth.size and truth.max() >= classes:
-        raise InputError(f"label {truth.max()}: must be below --config.model.classes={classes}")
+        raise ValueError(f"labels up to {truth.max()}: must be below classes={classes}")
     return truth, values[mask]
 
 
-def confusion(labels, predictions, classes):
+def confusion(labels: ArrayLike, predictions: ArrayLike, classes: int) -> np.ndarray:
     """Confusion matrix: how many voxels of true class i (row) are predicted as class j (column).
 
     Args:
@@ -32,18 +37,21 @@ def confusion(labels, predictions, classes):
       classes: number of classes.
 
     Returns:
-      int64 [class, class]. InputError if a label is too large, ValueError if a prediction is or the shapes differ.
+      int64 [class, class].
+
+    Raises:
+      ValueError: a label or a prediction is no class index, or the shapes differ.
 
     >>> confusion(np.array([0, 1, 1, -1]), np.array([0, 0, 1, 1]), 2).tolist()
     [[1, 0], [1, 1]]
     """
-    truth, predictions = _labelled(labels, predictions, classes)
+    truth, predictions = _labelled(labels, "predictions", predictions, classes)
     if predictions.size and not 0 <= predictions.min() <= predictions.max() < classes:
         raise ValueError(f"predictions from {predictions.min()} to {predictions.max()}: must be in [0, {classes})")
     return np.bincount(truth * classes + predictions, minlength=classes**2).reshape(classes, classes)
 
 
-def threshold_confusions(labels, probabilities, thresholds):
+def threshold_confusions(labels: ArrayLike, probabilities: ArrayLike, thresholds: Sequence[float]) -> np.ndarray:
     """Binary confusion matrices at many thresholds in one pass; a voxel is foreground where probability >= threshold.
 
     Args:
@@ -52,14 +60,17 @@ def threshold_confusions(labels, probabilities, thresholds):
       thresholds: [threshold], increasing; compared in the type of the probabilities, as NumPy compares with a Python number.
 
     Returns:
-      int64 [threshold, truth, prediction]. InputError if a label is above 1 or a probability is NaN.
+      int64 [threshold, truth, prediction].
+
+    Raises:
+      ValueError: a label is above 1, a probability of a labelled voxel is NaN, or the shapes differ.
     """
-    truth, probabilities = _labelled(labels, probabilities, 2)
+    truth, probabilities = _labelled(labels, "probabilities", probabilities, 2)
     if np.isnan(probabilities).any():
-        raise InputError("probabilities are NaN: the training of this model has diverged (--config.optimizer.learning_rate)")
+        raise ValueError("probabilities: must not be NaN")
     steps = len(thresholds) + 1
-    thresholds = np.asarray(thresholds, np.result_type(probabilities, np.float32))
-    passed = np.searchsorted(thresholds, probabilities, side="right")
+    bounds = np.asarray(thresholds, np.result_type(probabilities, np.float32))
+    passed = np.searchsorted(bounds, probabilities, side="right")
     histogram = np.bincount(truth * steps + passed, minlength=2 * steps).reshape(2, steps)  # [truth, thresholds passed]
     background = np.cumsum(histogram, axis=1)[:, :-1]
     foreground = histogram.sum(axis=1, keepdims=True) - background
@@ -82,14 +93,14 @@ class Counts:
     thresholds: tuple[float, ...]
 
     @classmethod
-    def zeros(cls, sections, thresholds=(0.5,), classes=2):
+    def zeros(cls, sections: int, thresholds: Iterable[float] = (0.5,), classes: int = 2) -> "Counts":
         """Counts of nothing yet for `sections` sections at increasing `thresholds`; ValueError if these do not increase."""
         thresholds = tuple(float(threshold) for threshold in thresholds)
         if not thresholds or any(np.diff(thresholds) <= 0):
             raise ValueError(f"thresholds {thresholds}: must increase, and be at least one")
         return cls(np.zeros((sections, len(thresholds), classes, classes), np.int64), thresholds)
 
-    def add(self, labels, probabilities, first_section=0):
+    def add(self, labels: np.ndarray, probabilities: np.ndarray, first_section: int = 0) -> "Counts":
         """These counts and those of a block, for two classes.
 
         Args:
@@ -98,12 +109,16 @@ class Counts:
           first_section: the section of the block's first plane.
 
         Returns:
-          Counts. InputError if a label is above 1 or a probability is NaN, ValueError if the block does not fit.
+          Counts.
+
+        Raises:
+          ValueError: see `threshold_confusions`, or the block does not fit.
         """
+        _check_shape(labels, "probabilities", probabilities)
         return self._with(first_section, [threshold_confusions(*section, self.thresholds)
                                           for section in zip(labels, probabilities, strict=True)])
 
-    def add_predictions(self, labels, predictions, first_section=0):
+    def add_predictions(self, labels: np.ndarray, predictions: np.ndarray, first_section: int = 0) -> "Counts":
         """These counts and those of a block of predicted classes; for any number of classes and a single threshold.
 
         Args:
@@ -112,49 +127,53 @@ class Counts:
           first_section: the section of the block's first plane.
 
         Returns:
-          Counts. InputError if a label is too large, ValueError if a prediction is or the block does not fit.
+          Counts.
+
+        Raises:
+          ValueError: see `confusion`, or the block does not fit.
         """
         classes = self.matrices.shape[-1]
+        _check_shape(labels, "predictions", predictions)
         return self._with(first_section, [confusion(*section, classes)[None]
                                           for section in zip(labels, predictions, strict=True)])
 
-    def _with(self, first_section, block):
+    def _with(self, first_section: int, sections: list[np.ndarray]) -> "Counts":
         matrices = self.matrices.copy()
-        block = np.stack(block)
+        block = np.stack(sections)
         last = first_section + len(block)
         if first_section < 0 or last > len(matrices) or block.shape[1:] != matrices.shape[1:]:
-            raise ValueError(f"sections {first_section}:{last} with counts {block.shape[1:]}: must lie within the"
-                             f" {len(matrices)} sections with counts {matrices.shape[1:]}")
+            raise ValueError(f"first_section={first_section}, {len(block)} sections with counts {block.shape[1:]}: must lie"
+                             f" within the {len(matrices)} sections with counts {matrices.shape[1:]}")
         matrices[first_section:last] += block
         return dataclasses.replace(self, matrices=matrices)
 
     @property
-    def tp(self):
+    def tp(self) -> np.ndarray:
         """True positives of class 1, int64 [section, threshold]."""
         return self.matrices[..., 1, 1]
 
     @property
-    def fp(self):
+    def fp(self) -> np.ndarray:
         """False positives of class 1, int64 [section, threshold]."""
         return self.matrices[..., 1].sum(axis=-1) - self.tp
 
     @property
-    def fn(self):
+    def fn(self) -> np.ndarray:
         """False negatives of class 1, int64 [section, threshold]."""
         return self.matrices[..., 1, :].sum(axis=-1) - self.tp
 
     @property
-    def tn(self):
+    def tn(self) -> np.ndarray:
         """True negatives of class 1, int64 [section, threshold]."""
         return self.matrices.sum(axis=(-2, -1)) - self.tp - self.fp - self.fn
 
 
-def _ratio(numerator, denominator):
+def _ratio(numerator: int, denominator: int) -> float | None:
     """A Python float; None for 0 / 0."""
     return int(numerator) / int(denominator) if denominator else None
 
 
-def scores(counts, index=0):
+def scores(counts: Counts, index: int = 0) -> dict[str, Any]:
     """Scores at the threshold of that index, as Python numbers that json can write; None where undefined.
 
     Foreground is class 1 against all other classes. With tp, fp, fn, tn summed over the sections: iou = tp / (tp + fp + fn),

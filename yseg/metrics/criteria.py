@@ -4,22 +4,23 @@ A criterion is a function of a model's predictions on the target; higher is bett
 criterion sees whether a confident prediction is right, so each prefers some wrong models to right ones; its docstring says which.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr, rel_entr, softmax
 from scipy.stats import rankdata
-
-from yseg.config import InputError
 
 _TOLERANCE = 1e-3  # of a row's sum; float16 probabilities keep it
 
 
-def _distributions(probabilities):
+def _distributions(probabilities: ArrayLike) -> np.ndarray:
     """The predictions [n, class] in float64, each row divided by its sum so that the bounds of the criteria hold exactly."""
     probabilities = np.asarray(probabilities, np.float64)
     if probabilities.ndim != 2 or len(probabilities) < 1 or probabilities.shape[1] < 2:
         raise ValueError(f"probabilities of shape {probabilities.shape}: must be [n, class], n at least 1, class at least 2")
     if np.isnan(probabilities).any():
-        raise InputError("probabilities are NaN: the training of this model has diverged (--config.optimizer.learning_rate)")
+        raise ValueError("probabilities: must not be NaN")
     if not np.isfinite(probabilities).all() or probabilities.min() < 0:
         raise ValueError(f"probabilities from {probabilities.min():g} to {probabilities.max():g}: must be in [0, 1], not logits")
     sums = probabilities.sum(axis=1, keepdims=True)
@@ -29,12 +30,12 @@ def _distributions(probabilities):
     return probabilities / sums
 
 
-def _mean_entropy(distributions):
+def _mean_entropy(distributions: np.ndarray) -> float:
     """Mean entropy of the rows of [n, class] in nats; 0 log 0 = 0."""
     return entr(distributions).sum(axis=1).mean()
 
 
-def entropy_score(probabilities):
+def entropy_score(probabilities: ArrayLike) -> float:
     """Confidence: minus the mean entropy of the predictions, mean_i sum_c p_ic log p_ic.
 
     It prefers confident models, also those that confidently predict one class everywhere.
@@ -46,7 +47,10 @@ def entropy_score(probabilities):
       probabilities: [n, class], rows sum to 1.
 
     Returns:
-      float in [-log(class), 0], nats. InputError if a probability is NaN, ValueError if the shape or a row's sum is wrong.
+      float in [-log(class), 0], nats.
+
+    Raises:
+      ValueError: a probability is NaN, or the shape or a row's sum is wrong.
 
     >>> round(entropy_score([[0.5, 0.5], [1.0, 0.0]]), 4)  # -log(2) / 2
     -0.3466
@@ -54,7 +58,7 @@ def entropy_score(probabilities):
     return float(-_mean_entropy(_distributions(probabilities)))
 
 
-def information_maximisation(probabilities):
+def information_maximisation(probabilities: ArrayLike) -> float:
     """Mutual information of voxel and class: H(mean_i p_i) - mean_i H(p_i), H the entropy.
 
     It prefers models that are confident and use all classes equally often; see `balanced_information` where classes are not.
@@ -66,8 +70,10 @@ def information_maximisation(probabilities):
       probabilities: [n, class], rows sum to 1.
 
     Returns:
-      float in [0, log(class)] to rounding, nats; 0 where all predictions are equal. InputError if a probability is NaN,
-      ValueError if the shape or a row's sum is wrong.
+      float in [0, log(class)] to rounding, nats; 0 where all predictions are equal.
+
+    Raises:
+      ValueError: a probability is NaN, or the shape or a row's sum is wrong.
 
     >>> round(information_maximisation([[0.0, 1.0], [1.0, 0.0]]), 4)  # log(2)
     0.6931
@@ -76,7 +82,7 @@ def information_maximisation(probabilities):
     return float(entr(distributions.mean(axis=0)).sum() - _mean_entropy(distributions))
 
 
-def balanced_information(probabilities, foreground_share):
+def balanced_information(probabilities: ArrayLike, foreground_share: float) -> float:
     """Information with the balance of the source's classes: -KL(mean_i p_i || prior) - mean_i H(p_i).
 
     `information_maximisation` is, but for the constant log(class), the same with a uniform prior. That is wrong where classes are
@@ -93,23 +99,24 @@ def balanced_information(probabilities, foreground_share):
       foreground_share: share of the source's labelled voxels that are foreground, in (0, 1).
 
     Returns:
-      float <= 0 to rounding, nats; 0 for confident predictions with the share of the prior. InputError if a probability is NaN or
-      the share is not in (0, 1), ValueError if the shape or a row's sum is wrong.
+      float <= 0 to rounding, nats; 0 for confident predictions with the share of the prior.
+
+    Raises:
+      ValueError: a probability is NaN, the share is not in (0, 1), or the shape or a row's sum is wrong.
 
     >>> round(balanced_information([[1.0, 0.0]] * 10, 0.1), 4)  # all background: log(0.9)
     -0.1054
     """
     distributions = _distributions(probabilities)
     if distributions.shape[1] != 2:
-        raise ValueError(f"probabilities of {distributions.shape[1]} classes: a foreground share needs 2")
+        raise ValueError(f"probabilities of {distributions.shape[1]} classes: must be of 2, for a foreground share")
     if not 0 < foreground_share < 1:
-        raise InputError(f"foreground share {foreground_share}: must be above 0 and below 1, are both classes among the source's"
-                         " labels?")
+        raise ValueError(f"foreground_share={foreground_share}: must be above 0 and below 1")
     prior = np.array([1 - foreground_share, foreground_share])
     return float(-rel_entr(distributions.mean(axis=0), prior).sum() - _mean_entropy(distributions))
 
 
-def soft_neighbourhood_density(probabilities, temperature=0.05, pixels=2000, seed=0):
+def soft_neighbourhood_density(probabilities: ArrayLike, temperature: float = 0.05, pixels: int = 2000, seed: int = 0) -> float:
     """Soft neighbourhood density (SND): how many neighbours a prediction has, as the mean entropy of soft nearest neighbours.
 
     With the rows f_i = p_i / |p_i|_2, the neighbours j != i of i are weighted by the softmax of f_i . f_j / temperature; SND is
@@ -128,16 +135,18 @@ def soft_neighbourhood_density(probabilities, temperature=0.05, pixels=2000, see
       seed: of the draw.
 
     Returns:
-      float in [0, log(min(n, pixels) - 1)] to rounding, nats. InputError if a probability is NaN, ValueError if the shape, a
-      row's sum, the temperature or `pixels` is wrong.
+      float in [0, log(min(n, pixels) - 1)] to rounding, nats.
+
+    Raises:
+      ValueError: a probability is NaN, or the shape, a row's sum, the temperature or `pixels` is wrong.
 
     >>> round(soft_neighbourhood_density([[0.3, 0.7]] * 5), 4)  # log(4): each of the others is as near
     1.3863
     """
     distributions = _distributions(probabilities)
     if len(distributions) < 2 or pixels < 2 or not temperature > 0:
-        raise ValueError(f"{len(distributions)} rows, pixels={pixels}, temperature={temperature}: must be at least 2, at least 2"
-                         " and above 0")
+        raise ValueError(f"probabilities of {len(distributions)} rows, pixels={pixels}, temperature={temperature}: must be at"
+                         " least 2, at least 2 and above 0")
     if len(distributions) > pixels:
         drawn = np.random.default_rng(seed).choice(len(distributions), pixels, replace=False, shuffle=False)
         distributions = distributions[drawn]
@@ -147,7 +156,7 @@ def soft_neighbourhood_density(probabilities, temperature=0.05, pixels=2000, see
     return float(_mean_entropy(softmax(similarities, axis=1)))
 
 
-def batch_nuclear_norm(probabilities):
+def batch_nuclear_norm(probabilities: ArrayLike) -> float:
     """Batch nuclear norm (BNM): sum of the singular values of the predictions [n, class], divided by n.
 
     It prefers models that are confident and use all classes equally often: for one-hot predictions of n_c voxels each it is
@@ -165,7 +174,9 @@ def batch_nuclear_norm(probabilities):
 
     Returns:
       float in [1 / sqrt(n class), sqrt(min(n, class) / n)] to rounding; the lower bound is that of uniform predictions.
-      InputError if a probability is NaN, ValueError if the shape or a row's sum is wrong.
+
+    Raises:
+      ValueError: a probability is NaN, or the shape or a row's sum is wrong.
 
     >>> round(batch_nuclear_norm([[1.0, 0.0], [0.0, 1.0]]), 4)
     1.0
@@ -174,20 +185,20 @@ def batch_nuclear_norm(probabilities):
     return float(np.linalg.norm(distributions, "nuc") / len(distributions))
 
 
-def _over_runs(*columns):
+def _over_runs(columns: Sequence[ArrayLike]) -> np.ndarray:
     """Columns [run] as float64 [column, run]; ValueError if there are none, they differ in length or a value is not finite."""
-    columns = [np.asarray(column, np.float64) for column in columns]
-    shapes = [column.shape for column in columns]
-    if not columns or len(set(shapes)) > 1 or columns[0].ndim != 1 or not columns[0].size:
+    arrays = [np.asarray(column, np.float64) for column in columns]
+    shapes = [array.shape for array in arrays]
+    if not arrays or len(set(shapes)) > 1 or len(shapes[0]) != 1 or not shapes[0][0]:
         raise ValueError(f"columns of shapes {shapes}: must be one or more of one shape [run], with a run at least")
-    columns = np.stack(columns)
-    if not np.isfinite(columns).all():
-        column, run = np.argwhere(~np.isfinite(columns))[0]
-        raise ValueError(f"column {column} of run {run} is {columns[column, run]}: must be finite, leave out such runs")
-    return columns
+    values = np.stack(arrays)
+    if not np.isfinite(values).all():
+        column, run = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(f"columns: run {run} of column {column} is {values[column, run]}: must be finite, leave out such runs")
+    return values
 
 
-def rank_average(*columns):
+def rank_average(*columns: ArrayLike) -> np.ndarray:
     """Mean of the ranks that several criteria give the runs; combines e.g. source validation IoU and a target criterion.
 
     Ranks have no scale, so the criteria need no weights. The lowest value has rank 1; ties share their mean rank.
@@ -196,9 +207,12 @@ def rank_average(*columns):
       columns: one or more [run], each a criterion's values; higher is better.
 
     Returns:
-      float64 [run] in [1, number of runs]; higher is better. ValueError if the shapes differ or a value is not finite.
+      float64 [run] in [1, number of runs]; higher is better.
+
+    Raises:
+      ValueError: there is no column, the shapes differ, or a value is not finite.
 
     >>> rank_average([0.1, 0.5, 0.9], [30, 10, 10]).tolist()
     [2.0, 1.75, 2.25]
     """
-    return rankdata(_over_runs(*columns), axis=1).mean(axis=0)
+    return rankdata(_over_runs(columns), axis=1).mean(axis=0)

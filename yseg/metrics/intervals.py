@@ -12,29 +12,31 @@ of their variance, so with two or three seeds this part is too small; with one i
 """
 
 import statistics
+from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def _checked(counts):
-    """Counts as int64 [seed, section, 3]; ValueError if they are none."""
-    counts = np.asarray(counts)
-    if counts.ndim not in (2, 3) or counts.shape[-1] != 3 or not counts.size:
-        raise ValueError(f"counts of shape {counts.shape}: must be [section, 3] or [seed, section, 3], of at least one section")
-    if counts.dtype.kind not in "ui" or counts.min() < 0:
-        raise ValueError("counts: must be integers (tp, fp, fn), none below 0")
-    return counts.astype(np.int64).reshape(-1, *counts.shape[-2:])
+def _checked(name: str, counts: ArrayLike) -> np.ndarray:
+    """Counts (called `name`) as int64 [seed, section, 3]; ValueError if they are none."""
+    array = np.asarray(counts)
+    if array.ndim not in (2, 3) or array.shape[-1] != 3 or not array.size:
+        raise ValueError(f"{name} of shape {array.shape}: must be [section, 3] or [seed, section, 3], of at least one section")
+    if array.dtype.kind not in "ui" or array.min() < 0:
+        raise ValueError(f"{name}: must be integers (tp, fp, fn), none below 0")
+    return array.astype(np.int64).reshape(-1, *array.shape[-2:])
 
 
-def _resample(seeds, sections, samples, seed):
+def _resample(seeds: int, sections: int, samples: int, seed: int) -> list[np.ndarray]:
     """How often every resample draws each section and each seed: int64 [sample, section] and [sample, seed]."""
     if samples < 1:
-        raise ValueError(f"samples {samples}: must be at least 1")
+        raise ValueError(f"samples={samples}: must be at least 1")
     generator = np.random.default_rng(seed)
     return [generator.multinomial(n, np.full(n, 1 / n), size=samples) for n in (sections, seeds)]
 
 
-def _iou(counts, section_weights, seed_weights):
+def _iou(counts: np.ndarray, section_weights: np.ndarray, seed_weights: np.ndarray) -> np.ndarray:
     """Mean over the seeds of the IoU of each resample, float64 [sample]; NaN where no drawn seed has an IoU."""
     sums = section_weights @ counts  # [seed, sample, 3]
     tp, union = sums[..., 0].T, sums.sum(axis=-1).T  # [sample, seed]
@@ -44,16 +46,16 @@ def _iou(counts, section_weights, seed_weights):
     return np.where(total > 0, (weights * iou).sum(axis=-1) / np.maximum(total, 1), np.nan)
 
 
-def _iou_of_all(counts):
+def _iou_of_all(counts: np.ndarray) -> float:
     """The mean over the seeds of the IoU, each of all sections once; NaN if undefined."""
     seeds, sections, _ = counts.shape
     return _iou(counts, np.ones((1, sections), np.int64), np.ones((1, seeds), np.int64))[0]
 
 
-def _interval(values, level):
+def _interval(values: np.ndarray, level: float) -> tuple[float, float] | tuple[None, None]:
     """Central interval (low, high) of the values that are no NaN, or (None, None) if there is none."""
     if not 0 < level < 1:
-        raise ValueError(f"level {level}: must be between 0 and 1")
+        raise ValueError(f"level={level}: must be between 0 and 1")
     values = values[~np.isnan(values)]
     if not values.size:
         return None, None
@@ -61,11 +63,12 @@ def _interval(values, level):
     return float(low), float(high)
 
 
-def bootstrap_iou(counts, samples=2000, level=0.95, seed=0):
+def bootstrap_iou(counts: ArrayLike, *, samples: int = 2000, level: float = 0.95,
+                  seed: int = 0) -> tuple[float, float] | tuple[None, None]:
     """Bootstrap interval of the IoU.
 
-    The IoU is the ratio of sums over sections, tp / (tp + fp + fn), as in `yseg.metrics.counts.scores`, not the mean of the sections'
-    ratios; of several seeds, it is the mean over the seeds that have one. Resamples without an IoU are left out.
+    The IoU is the ratio of sums over sections, tp / (tp + fp + fn), as in `yseg.metrics.counts.scores`, not the mean of the
+    sections' ratios; of several seeds, it is the mean over the seeds that have one. Resamples without an IoU are left out.
 
     Args:
       counts: integers [section, 3], or [seed, section, 3] with the same sections for every seed: voxels tp, fp, fn.
@@ -82,11 +85,13 @@ def bootstrap_iou(counts, samples=2000, level=0.95, seed=0):
     >>> bootstrap_iou(np.array([[3, 1, 0]]))
     (0.75, 0.75)
     """
-    counts = _checked(counts)
-    return _interval(_iou(counts, *_resample(*counts.shape[:2], samples, seed)), level)
+    checked = _checked("counts", counts)
+    seeds, sections, _ = checked.shape
+    return _interval(_iou(checked, *_resample(seeds, sections, samples, seed)), level)
 
 
-def paired_difference(counts_a, counts_b, samples=2000, level=0.95, seed=0):
+def paired_difference(counts_a: ArrayLike, counts_b: ArrayLike, *, samples: int = 2000, level: float = 0.95,
+                      seed: int = 0) -> tuple[float, float | None, float | None] | tuple[None, None, None]:
     """Difference of two methods' IoU, a - b, with its bootstrap interval.
 
     Every resample draws the same sections, and the same seeds, for both methods; so what makes a section hard for both cancels
@@ -109,16 +114,18 @@ def paired_difference(counts_a, counts_b, samples=2000, level=0.95, seed=0):
     >>> paired_difference(np.array([[3, 1, 0]]), np.array([[2, 1, 1]]))
     (0.25, 0.25, 0.25)
     """
-    a, b = _checked(counts_a), _checked(counts_b)
+    a, b = _checked("counts_a", counts_a), _checked("counts_b", counts_b)
     if a.shape != b.shape:
-        raise ValueError(f"counts of shapes {np.shape(counts_a)} and {np.shape(counts_b)}: must be the same sections and seeds")
-    weights = _resample(*a.shape[:2], samples, seed)
+        raise ValueError(f"counts_a and counts_b of shapes {np.shape(counts_a)} and {np.shape(counts_b)}: must be of the same"
+                         " sections and seeds")
+    seeds, sections, _ = a.shape
+    weights = _resample(seeds, sections, samples, seed)
     low, high = _interval(_iou(a, *weights) - _iou(b, *weights), level)
     difference = _iou_of_all(a) - _iou_of_all(b)
     return (None, None, None) if np.isnan(difference) else (float(difference), low, high)
 
 
-def mean_and_spread(values):
+def mean_and_spread(values: Iterable[float | None]) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation (n - 1 in the denominator) of the values that are not None.
 
     Args:
@@ -130,6 +137,6 @@ def mean_and_spread(values):
     >>> mean_and_spread([0.5, None, 1.5]), mean_and_spread([0.5])
     ((1.0, 0.7071067811865476), (0.5, None))
     """
-    values = [float(value) for value in values if value is not None]
-    mean = statistics.fmean(values) if values else None
-    return mean, statistics.stdev(values) if len(values) > 1 else None
+    known = [float(value) for value in values if value is not None]
+    mean = statistics.fmean(known) if known else None
+    return mean, statistics.stdev(known) if len(known) > 1 else None

@@ -1,21 +1,23 @@
 """Scores of objects rather than voxels: how many mitochondria are found, missed and made up, in NumPy and SciPy."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage, sparse
 
 
-def _components(foreground, structure):
+def _components(foreground: np.ndarray, structure: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Component of every voxel, [z, y, x], 0 = none; and voxels of every component, [1 + component], 0 for none."""
     components, number = ndimage.label(foreground, structure)
     return components, np.bincount(components[components > 0], minlength=number + 1)
 
 
-def _ratio(numerator, denominator):
+def _ratio(numerator: int, denominator: int) -> float | None:
     """A Python float; None for 0 / 0."""
     return numerator / denominator if denominator else None
 
 
-def object_scores(truth, prediction, iou=0.5, least_voxels=0, connectivity=1):
+def object_scores(truth: ArrayLike, prediction: ArrayLike, *, iou: float = 0.5, least_voxels: int = 0,
+                  connectivity: int = 1) -> dict[str, int | float | None]:
     """Precision, recall and F1 of the objects: the connected components, in 3-D, of the foreground.
 
     A true and a predicted object match if their IoU, intersection / union in voxels, is at least `iou`. For an IoU above 0.5
@@ -47,11 +49,11 @@ def object_scores(truth, prediction, iou=0.5, least_voxels=0, connectivity=1):
     """
     truth, prediction = np.asarray(truth), np.asarray(prediction)
     if not 0.5 <= iou <= 1:
-        raise ValueError(f"iou {iou}: must be in [0.5, 1]; below 0.5, an object could have several matches")
+        raise ValueError(f"iou={iou}: must be in [0.5, 1]; below 0.5, an object could have several matches")
     if connectivity not in (1, 2, 3):
-        raise ValueError(f"connectivity {connectivity}: must be 1, 2 or 3")
+        raise ValueError(f"connectivity={connectivity}: must be 1, 2 or 3")
     if truth.ndim != 3 or truth.shape != prediction.shape:
-        raise ValueError(f"shapes {truth.shape} of truth and {prediction.shape} of prediction: must be the same [z, y, x]")
+        raise ValueError(f"truth and prediction of shapes {truth.shape} and {prediction.shape}: must be of one shape [z, y, x]")
     if truth.dtype.kind not in "bui" or truth.max(initial=0) > 1:
         raise ValueError("truth: must be integers of at most 1; 1 = foreground, 0 = background, < 0 = ignored")
     if prediction.dtype.kind not in "bui" or prediction.min(initial=0) < 0 or prediction.max(initial=0) > 1:

@@ -1,17 +1,24 @@
 """Network architectures: flax.linen modules and nothing else."""
 
-from yseg.config import has_reconstruction
+from yseg.config import Model
 from yseg.models.domain_classifier import DomainClassifier
 from yseg.models.unet import UNet
 from yseg.models.ynet import YNet
 
-__all__ = ["DomainClassifier", "UNet", "YNet", "build_network"]
+__all__ = ["DomainClassifier", "UNet", "YNet", "reconstruction_network", "segmentation_network"]
 
 
-def build_network(config, method, axis_name=None):
-    """The network of a `yseg.config.Model` for a method: a YNet if it rebuilds images, else a UNet."""
-    fields = {"levels": config.levels, "features": config.features, "classes": config.classes,
-              "normalization": config.normalization, "groups": config.groups, "dropout": config.dropout,
-              "activation": config.activation, "residual": config.residual, "dtype": config.compute_dtype,
-              "rematerialise": config.rematerialise, "axis_name": axis_name}
-    return YNet(sections=config.sections, **fields) if has_reconstruction(method) else UNet(**fields)
+def segmentation_network(model: Model, axis_name: str | None = None) -> UNet:
+    """The U-Net that a configuration describes."""
+    return UNet(**_fields(model), axis_name=axis_name)
+
+
+def reconstruction_network(model: Model, axis_name: str | None = None) -> YNet:
+    """The same U-Net with a second decoder that rebuilds images of `model.sections` sections."""
+    return YNet(**_fields(model), sections=model.sections, axis_name=axis_name)
+
+
+def _fields(model):
+    return {"levels": model.levels, "features": model.features, "classes": model.classes, "normalization": model.normalization,
+            "groups": model.groups, "dropout": model.dropout, "activation": model.activation, "residual": model.residual,
+            "dtype": model.compute_dtype, "rematerialise": model.rematerialise}

@@ -1,11 +1,13 @@
 """The parts that every network here is made of: normalisation, dropout, convolution block, upsampling."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
+from jaxtyping import Array, Float, Key
 
 from yseg.models.convolution import convolution
 
@@ -25,7 +27,7 @@ class Normalization(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x, train):
+    def __call__(self, x: Float[Array, "batch y x channel"], train: bool) -> Float[Array, "batch y x channel"]:
         if self.kind == "batch":
             return nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, dtype=self.dtype,
                                 axis_name=self.axis_name if train else None)(x)
@@ -36,7 +38,7 @@ class Normalization(nn.Module):
         return x
 
 
-def drop_maps(x, keys, rate):
+def drop_maps(x: Float[Array, "batch y x channel"], keys: Key[Array, "batch"], rate: float) -> Float[Array, "batch y x channel"]:
     """Set a share `rate` of the feature maps of each sample to 0 and scale the others by 1 / (1 - rate).
 
     Args:
@@ -48,14 +50,21 @@ def drop_maps(x, keys, rate):
     return jnp.where(kept, x / jnp.asarray(1 - rate, x.dtype), jnp.zeros((), x.dtype))
 
 
-def block_keys(keys, path):
+def block_keys(keys: Key[Array, "batch"], path: tuple[str, ...]) -> Key[Array, "batch"]:
     """Sample keys `[batch]` for the block at a path in the network, such as ("decoder", "level_0"): no two blocks share one."""
     number = zlib.crc32("/".join(path).encode())
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
-def _convolution(x, kernel, *_, **__):
-    """`convolution` in the form that `nn.Conv` calls; blocks have no other stride or padding."""
+def _convolution(x, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision):
+    """`convolution` in the form that `nn.Conv` calls. ValueError for what it does not compute."""
+    del dimension_numbers  # `nn.Conv` has no others than `convolution`
+    given = {"strides": (strides, (1, 1)), "padding": (padding, "SAME"), "input_dilation": (lhs_dilation, (1, 1)),
+             "kernel_dilation": (rhs_dilation, (1, 1)), "feature_group_count": (feature_group_count, 1),
+             "precision": (precision, None)}
+    for name, (value, only) in given.items():
+        if value != only:
+            raise ValueError(f"{name}={value}: must be {only}")
     return convolution(x, kernel)
 
 
@@ -76,7 +85,8 @@ class Block(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, x, train, keys=None):
+    def __call__(self, x: Float[Array, "batch y x channel"], train: bool,
+                 keys: Key[Array, "batch"] | None = None) -> Float[Array, "batch y x feature"]:
         activate = ACTIVATIONS[self.activation]
         shortcut = x
         for number in range(2):
@@ -93,10 +103,19 @@ class Block(nn.Module):
         return x
 
 
-def max_pool(x):
-    """Half the size: the maximum of every 2x2 pixels, `[batch, y, x, channel] -> [batch, y / 2, x / 2, channel]`.
+def max_pool(x: Float[Array, "batch y x channel"]) -> Float[Array, "batch y//2 x//2 channel"]:
+    """Half the size: the maximum of every 2x2 pixels. Of equal ones, the first row's first has the gradient."""
+    return lax.platform_dependent(x, cpu=selected_maximum, default=window_maximum)
 
-    As selections among the four strided views, whose gradient is several times faster on CPU than that of a reduced window.
+
+def window_maximum(x: Float[Array, "batch y x channel"]) -> Float[Array, "batch y//2 x//2 channel"]:
+    """`max_pool` as a reduced window."""
+    return nn.max_pool(x, (2, 2), strides=(2, 2))
+
+
+def selected_maximum(x: Float[Array, "batch y x channel"]) -> Float[Array, "batch y//2 x//2 channel"]:
+    """`max_pool` as selections among the four strided views, whose gradient is several times faster on a CPU.
+
     The gradient goes where the comparison went. That of `jnp.maximum` looks for the value again, and is lost where the
     compiler computes the value twice and rounds it differently.
     """
@@ -116,7 +135,7 @@ class Upsample(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Float[Array, "batch y x channel"]) -> Float[Array, "batch 2*y 2*x feature"]:
         batch, height, width, channels = x.shape
         # Over rows: for the gradient of the weights of a layer over maps, XLA transposes the whole map on a CPU.
         x = nn.Dense(4 * self.features, dtype=self.dtype)(x.reshape(-1, channels))
@@ -135,7 +154,8 @@ class Encoder(nn.Module):
     block: Callable[..., Block]
 
     @nn.compact
-    def __call__(self, x, train, keys=None):
+    def __call__(self, x: Float[Array, "batch y x section"], train: bool,
+                 keys: Key[Array, "batch"] | None = None) -> tuple[Float[Array, "batch _ _ _"], ...]:
         activations = []
         for level in range(self.levels + 1):
             if level:
@@ -159,7 +179,8 @@ class Decoder(nn.Module):
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, activations, train, keys=None):
+    def __call__(self, activations: Sequence[Float[Array, "batch _ _ _"]], train: bool,
+                 keys: Key[Array, "batch"] | None = None) -> Float[Array, "batch y x output"]:
         x = activations[-1]
         for level in reversed(range(self.levels)):
             x = Upsample(self.features * 2**level, self.dtype, name=f"up_{level}")(x)

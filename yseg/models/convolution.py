@@ -8,12 +8,14 @@ quarters of that, by the shape; where one is used it takes no longer.
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 @jax.custom_vjp
-def convolution(x, kernel):
+def convolution(x: Float[Array, "batch y x channel"],
+                kernel: Float[Array, "3 3 channel feature"]) -> Float[Array, "batch y x feature"]:
     """3x3 convolution (cross-correlation) of stride 1, with zeros beyond the border.
 
     Args:
@@ -47,7 +49,8 @@ def _by_convolution(x, gradient):
     return jax.linear_transpose(plain, kernel)(gradient)[0]
 
 
-def kernel_gradient(x, gradient):
+def kernel_gradient(x: Float[Array, "batch y x channel"],
+                    gradient: Float[Array, "batch y x feature"]) -> Float[Array, "3 3 channel feature"]:
     """The gradient of `convolution`'s kernel as matrix products over all pixels.
 
     The three shifts along x are stacked as features of the gradient, and the padded image gives three shifts along y. Many pixels

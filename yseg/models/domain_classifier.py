@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 
 class DomainClassifier(nn.Module):
@@ -13,7 +14,7 @@ class DomainClassifier(nn.Module):
     hidden: int = 64
 
     @nn.compact
-    def __call__(self, features):
+    def __call__(self, features: Float[Array, "n channel"]) -> Float[Array, "n"]:
         x = features.astype(jnp.float32)
         for _ in range(2):
             x = nn.relu(nn.Dense(self.hidden)(x))

@@ -1,13 +1,15 @@
 """The U-Net (Ronneberger et al. 2015) as the paper uses it: 2-D, encoder and decoder with skips."""
 
 import functools
+from collections.abc import Sequence
 
 from flax import linen as nn
+from jaxtyping import Array, Float, Key
 
 from yseg.models.blocks import Block, Decoder, Encoder
 
 
-def receptive_radius(levels):
+def receptive_radius(levels: int) -> int:
     """How far, in pixels, an output pixel sees in y or x, at the worst position on the pooling lattice."""
     radius = 0
     for pixel in range(2**levels):
@@ -40,7 +42,7 @@ class UNet(nn.Module):
     rematerialise: bool = False
     axis_name: str | None = None
 
-    def setup(self):
+    def setup(self) -> None:
         self.encoder = Encoder(self.levels, self.features, self._block())
         self.decoder = Decoder(self.levels, self.features, self.classes, self._block(), dtype=self.dtype)
 
@@ -51,24 +53,27 @@ class UNet(nn.Module):
             block, normalization=self.normalization, groups=self.groups, dropout=self.dropout, activation=self.activation,
             residual=self.residual, dtype=self.dtype, axis_name=self.axis_name)
 
-    def encode(self, images, train=False, keys=None):
+    def encode(self, images: Float[Array, "batch y x section"], train: bool = False,
+               keys: Key[Array, "batch"] | None = None) -> tuple[Float[Array, "batch _ _ _"], ...]:
         """Activations of every encoder level and the bottleneck: `[batch, y / 2**i, x / 2**i, features * 2**i]` for level i."""
         return self.encoder(images, train, keys)
 
-    def decode(self, activations, train=False, keys=None):
+    def decode(self, activations: Sequence[Float[Array, "batch _ _ _"]], train: bool = False,
+               keys: Key[Array, "batch"] | None = None) -> Float[Array, "batch y x class"]:
         """Logits `[batch, y, x, class]`, float32, from the activations of `encode`."""
         return self.decoder(activations, train, keys)
 
-    def __call__(self, images, train=False, keys=None):
+    def __call__(self, images: Float[Array, "batch y x section"], train: bool = False,
+                 keys: Key[Array, "batch"] | None = None) -> Float[Array, "batch y x class"]:
         """Logits `[batch, y, x, class]`, float32."""
         return self.decode(self.encode(images, train, keys), train, keys)
 
     @property
-    def multiple(self):
+    def multiple(self) -> int:
         """Sizes and positions of images are multiples of this many pixels."""
         return 2**self.levels
 
     @property
-    def halo(self):
+    def halo(self) -> int:
         """Pixels around a tile that its inner part depends on, a multiple of `multiple`."""
         return -(-receptive_radius(self.levels) // self.multiple) * self.multiple

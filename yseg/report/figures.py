@@ -7,17 +7,25 @@ import math
 import numbers
 import os
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
 from matplotlib import patheffects
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
+from yseg.files import whole_file
 from yseg.report.tables import readable
+
+PathLike = str | os.PathLike[str]
+Panel = tuple[str, ArrayLike, ArrayLike | None, ArrayLike]  # name, image, truth, prediction: a row of `panels`
 
 BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, YELLOW = (
     "#000000", "#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
@@ -32,7 +40,7 @@ SECTION_INCHES = 9.0  # long side of a segmented section
 PATCH_INCHES = 2.4  # side of a patch in the panels
 
 
-def loss_curves(metrics, path):
+def loss_curves(metrics: Sequence[Mapping[str, Any]], path: PathLike) -> Path:
     """Draw training curves against the step, one panel for each kind of number (see KINDS).
 
     Args:
@@ -42,7 +50,7 @@ def loss_curves(metrics, path):
     Returns:
       The path.
     """
-    kinds = {}
+    kinds: dict[str, dict[str, np.ndarray]] = {}
     for name in dict.fromkeys(name for row in metrics for name in row if name != "step"):
         points = [(row["step"], row[name]) for row in metrics if _is_finite_number(row.get(name))]
         if points:
@@ -66,7 +74,7 @@ def loss_curves(metrics, path):
     return write_figure(figure, path)
 
 
-def panels(rows, path, title, pixel_size_nm):
+def panels(rows: Sequence[Panel], path: PathLike, title: str, pixel_size_nm: float) -> Path:
     """Draw patches, one a row: the image, the truth on it, the prediction on it.
 
     Args:
@@ -101,7 +109,8 @@ def panels(rows, path, title, pixel_size_nm):
     return write_figure(figure, path)
 
 
-def overlay(image, labels, path, title, pixel_size_nm, truth=None):
+def overlay(image: ArrayLike, labels: ArrayLike, path: PathLike, *, title: str, pixel_size_nm: float,
+            truth: ArrayLike | None = None) -> Path:
     """Draw one section with its segmentation, and with what is right and wrong in it if the truth is given.
 
     Args:
@@ -148,11 +157,11 @@ def overlay(image, labels, path, title, pixel_size_nm, truth=None):
     return write_figure(figure, path)
 
 
-def _is_finite_number(value):
+def _is_finite_number(value: object) -> TypeGuard[float]:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _kind(name):
+def _kind(name: str) -> str:
     """Which panel a number of metrics.jsonl belongs to."""
     if any(word in name for word in ("iou", "precision", "recall", "f1", "accuracy")):
         return "score"
@@ -163,7 +172,7 @@ def _kind(name):
     return "learning rate" if "learning_rate" in name else "loss"
 
 
-def _draw_curves(axes, curves):
+def _draw_curves(axes: Axes, curves: Mapping[str, np.ndarray]) -> None:
     for index, (name, points) in enumerate(curves.items()):
         axes.plot(*points.T, color=CURVES[index % len(CURVES)], linestyle=("-", "--", ":")[index // len(CURVES) % 3],
                   marker="o" if len(points) <= 50 else "", markersize=3.5, label=readable(name),
@@ -172,7 +181,7 @@ def _draw_curves(axes, curves):
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), frameon=False)
 
 
-def grey_image(image):
+def grey_image(image: ArrayLike) -> np.ndarray:
     """The image as RGB in [0, 1]; the darkest and the brightest hundredth of its pixels saturate."""
     image = np.asarray(image, float)
     low, high = np.percentile(image, (1, 99))
@@ -180,12 +189,21 @@ def grey_image(image):
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _class_colour(colours, index):
+def _class_colour(colours: Sequence[str], index: int) -> str:
     return colours[(index - 1) % len(colours)]
 
 
-def paint_labels(rgb, labels, colours):
-    """Every class in its colour; a float array is the probability of one class. Pixels without a label are striped."""
+def paint_labels(rgb: np.ndarray, labels: ArrayLike, colours: Sequence[str]) -> np.ndarray:
+    """An image with its labels on it, every class in its colour; pixels without a label are striped.
+
+    Args:
+      rgb: [y, x, 3] in [0, 1], see `grey_image`.
+      labels: int [y, x], -1 = no label; or the probability of one class, float [y, x].
+      colours: of class 1, 2, ...; repeated beyond.
+
+    Returns:
+      [y, x, 3] in [0, 1].
+    """
     labels = np.asarray(labels)
     if np.issubdtype(labels.dtype, np.floating):
         return _paint(rgb, labels >= 0.5, colours[0], FILL * np.clip(labels, 0, 1))
@@ -195,15 +213,15 @@ def paint_labels(rgb, labels, colours):
     return _stripe(rgb, labels < 0)
 
 
-def _paint(rgb, mask, colour, opacity=None):
+def _paint(rgb: np.ndarray, mask: np.ndarray, colour: str, opacity: np.ndarray | None = None) -> np.ndarray:
     """Colour a mask: its inside lightly (or everything by `opacity` [y, x]), its outline fully."""
     thickness = math.ceil(max(mask.shape) / 1000)  # in pixels; still seen where a large section is drawn smaller
     outline = mask & ~ndimage.binary_erosion(mask, iterations=thickness, border_value=1)
-    opacity = np.where(outline, 1.0, FILL * mask if opacity is None else opacity)[:, :, None]
-    return (1 - opacity) * rgb + opacity * np.array(to_rgb(colour))
+    cover = np.where(outline, 1.0, FILL * mask if opacity is None else opacity)[:, :, None]
+    return (1 - cover) * rgb + cover * np.array(to_rgb(colour))
 
 
-def _stripe(rgb, mask):
+def _stripe(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Grey diagonal stripes over a mask."""
     y, x = np.indices(mask.shape)
     period = max(8, math.ceil(max(mask.shape) / 24))
@@ -211,14 +229,14 @@ def _stripe(rgb, mask):
     return np.where(mask[:, :, None], 0.3 * rgb + 0.7 * shade, rgb)
 
 
-def show_image(axes, rgb):
+def show_image(axes: Axes, rgb: np.ndarray) -> None:
     """An RGB image without ticks and frame."""
     axes.imshow(np.clip(rgb, 0, 1))
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
 
-def draw_scale_bar(axes, rgb, pixel_size_nm):
+def draw_scale_bar(axes: Axes, rgb: np.ndarray, pixel_size_nm: float) -> None:
     """A bar of 1, 2 or 5 times a power of ten nm, at most a third of the width, at the lower right."""
     height, width = rgb.shape[:2]
     longest = width * pixel_size_nm / 3
@@ -234,26 +252,22 @@ def draw_scale_bar(axes, rgb, pixel_size_nm):
                   path_effects=[patheffects.withStroke(linewidth=2, foreground="black")])
 
 
-def filled(title, figure):
+def filled(title: str, figure: Figure) -> str:
     """A title in lines that the figure is wide enough for."""
     return textwrap.fill(title, int(9 * figure.get_figwidth()))  # letters to an inch
 
 
-def draw_legend(figure, colours):
+def draw_legend(figure: Figure, colours: Mapping[str, str]) -> None:
     """A legend below the figure: dict from a name to its colour."""
     handles = [Patch(facecolor=colour, label=name) for name, colour in colours.items()]
     columns = max(1, int(figure.get_figwidth() / 1.6))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), columns), frameon=False)
 
 
-def write_figure(figure, path):
-    """Save the figure as PNG beside its place, then move it there, so that a reader never meets half a file."""
+def write_figure(figure: Figure, path: PathLike) -> Path:
+    """Write the figure as PNG, whole or not at all; its folder is made if need be. Returns the path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
+    with whole_file(path) as unfinished:
         figure.savefig(unfinished, format="png", dpi=DPI)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path

@@ -1,47 +1,55 @@
 """The folder of a run: its config, its checkpoints, and what may not be overwritten."""
 
+import os
 from pathlib import Path
 
 import jax
 
 from yseg import parallel
-from yseg.config import InputError, from_json, knobs, to_json
+from yseg.config import Experiment, InputError, knobs
+from yseg.config_json import from_json, to_json
 from yseg.files import write_whole
 from yseg.training.checkpoint import Checkpoints
-from yseg.training.state import create_state
+from yseg.training.state import TrainState, create_state
 
 CONFIG, CHECKPOINTS, REPORT = "config.json", "checkpoints", "report"
 
 
-def check_workdir(config, workdir):
-    """InputError if the folder holds anything but a run of this very config."""
+def check_workdir(config: Experiment, workdir: Path) -> None:
+    """InputError, on every process, if the folder holds anything but a run of this very config, which is resolved."""
+    parallel.on_main(_check, config, workdir)
+
+
+def _check(config, workdir):
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"--workdir={workdir}: must be a folder")
     if (workdir / CONFIG).exists():
-        there, here = (list(knobs(each)) for each in (read_config(workdir), from_json(to_json(config))))
-        for (flag, _, _, old), (_, _, _, new) in zip(there, here, strict=True):
+        there, here = (list(knobs(each, "")) for each in (read_config(workdir), from_json(to_json(config))))
+        for (knob, _, _, old), (_, _, _, new) in zip(there, here, strict=True):
             if old != new:
-                raise InputError(f"--workdir={workdir}: holds a run with {flag}={old}, which differs from {flag}={new};"
+                name = knob.lstrip(".")
+                raise InputError(f"--workdir={workdir}: holds a run with {name}={old}, which differs from {name}={new};"
                                  " must be another folder, or the same config to continue that run")
     elif workdir.exists() and any(not path.name.endswith(".unfinished") for path in workdir.iterdir()):
         raise InputError(f"--workdir={workdir}: is not empty and holds no run ({CONFIG}); must be a new folder")
-    parallel.wait_for_all("checked workdir")
 
 
-def create_workdir(config, workdir):
-    """Make the folder of a run, with its config; InputError if that cannot be done."""
-    if parallel.is_main():
-        try:
-            workdir.mkdir(parents=True, exist_ok=True)
-            if not (workdir / CONFIG).exists():
-                write_whole(workdir / CONFIG, to_json(config))
-        except OSError as error:
-            raise InputError(f"--workdir={workdir}: cannot be created ({error.strerror})") from error
-    parallel.wait_for_all("created workdir")
+def create_workdir(config: Experiment, workdir: Path) -> None:
+    """Make the folder of a run, with its config; InputError, on every process, if that cannot be done."""
+    parallel.on_main(_create, config, workdir)
 
 
-def read_config(workdir, flag="--workdir"):
-    """The Experiment of a run; InputError, naming the flag, if the folder holds none."""
+def _create(config, workdir):
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if not (workdir / CONFIG).exists():
+            write_whole(workdir / CONFIG, to_json(config))
+    except OSError as error:
+        raise InputError(f"--workdir={workdir}: cannot be created ({error.strerror})") from error
+
+
+def read_config(workdir: str | os.PathLike, flag: str = "--workdir") -> Experiment:
+    """The config of a run, which is resolved; InputError, naming the flag, if the folder holds none."""
     path = Path(workdir) / CONFIG
     if not path.is_file():
         what = "is not the folder of a run: it has no" if path.parent.is_dir() else "no such folder; must be that of a run, with"
@@ -49,7 +57,7 @@ def read_config(workdir, flag="--workdir"):
     return from_json(path.read_text(encoding="utf-8"), f"{flag}={workdir}: {CONFIG}")
 
 
-def load_state(workdir, config, flag="--workdir"):
+def load_state(workdir: str | os.PathLike, config: Experiment, flag: str = "--workdir") -> TrainState:
     """The TrainState of a run's last checkpoint, in NumPy arrays; InputError, naming the flag, if it has none."""
     folder = Path(workdir) / CHECKPOINTS
     state = None

@@ -6,33 +6,41 @@ slower, they are trained one after the other, through one compiled step where on
 """
 
 import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from yseg import parallel
-from yseg.config import InputError, knobs
-from yseg.data.domain import resolve
-from yseg.data.target_labels import choose_labels
-from yseg.models import build_network
+from yseg.config import Experiment, InputError, knobs
+from yseg.methods import METHODS
 from yseg.runs.folder import check_workdir
-from yseg.runs.session import compiled_step, prepare, run
+from yseg.runs.resolve import resolve
+from yseg.runs.session import Prepared, compiled_step, prepare, run
 from yseg.training.step import make_step
 
-SEED = "--config.seed"
+SEED = "seed"
 # What only says how a run is named or which labels its seed has chosen.
-LABELS = ("--config.name", "--config.labelled_boxes", "--config.finetuning.boxes")
-NUMBERS = ("--config.optimizer.learning_rate", "--config.adaptation.weight", "--config.adaptation.reconstruction_source",
-           "--config.adaptation.reconstruction_target")  # what may differ between members of one step
+NAMES = ("name", "target_labels.boxes")
 
 
-def train_population(configs, workdirs, together=None, quiet=False):
+def numbers_of(method: str) -> tuple[str, ...]:
+    """The knobs that may differ between members of one step: numbers of what is minimised, and the learning rate."""
+    return ("optimizer.learning_rate", *(f"adaptation.{name}" for name in METHODS[method].weights))
+
+
+def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.PathLike], together: bool | None = None,
+                     quiet: bool = False) -> Iterator[dict[str, Any]]:
     """Train or continue one run for each config; each ends as it would alone (to float rounding, if they step together).
 
     Args:
-      configs: list of `yseg.config.Experiment`.
-      workdirs: list of their folders, all different.
+      configs: at least one.
+      workdirs: their folders, all different.
       together: step all at once, which takes the memory of all; None = on an accelerator, if the configs allow it.
       quiet: show no progress.
 
@@ -41,65 +49,82 @@ def train_population(configs, workdirs, together=None, quiet=False):
 
     Raises:
       InputError: see `yseg.experiment.train`; what configs and workdirs alone show, before any training has begun. `together`
-        and configs that differ in anything but their seeds and NUMBERS.
+        and configs that differ in anything but their seeds and `numbers_of` the method.
       TrainingDiverged: if they step together, one of them ends all.
     """
-    configs, workdirs = [choose_labels(resolve(config)) for config in configs], [Path(workdir) for workdir in workdirs]
-    for config, workdir in zip(configs, workdirs, strict=True):  # before hours of training: a folder of another config
-        check_workdir(config, workdir)
-    different = differing(configs)
-    wrong = [flag for flag in different if flag not in (SEED, *LABELS, *NUMBERS)]
+    resolved, folders = [resolve(config) for config in configs], [Path(workdir) for workdir in workdirs]
+    for config, folder in zip(resolved, folders, strict=True):  # before hours of training: a folder of another config
+        check_workdir(config, folder)
+    different, numbers = differing(resolved), numbers_of(resolved[0].method)
+    wrong = [knob for knob in different if knob not in (SEED, *NAMES, *numbers)]
     if together and wrong:
         raise InputError(f"{wrong[0]}: must be the same for all runs that are trained at once; only seeds and"
-                         f" {', '.join(NUMBERS)} may differ")
+                         f" {', '.join(numbers)} may differ")
+    at_once = resolved[0].sampling.steps_at_once
+    if together and at_once > 1:
+        raise InputError(f"sampling.steps_at_once={at_once}: must be 1 for runs that are trained at once")
     if together is None:
-        together = len(configs) > 1 and parallel.has_accelerator() and not wrong
+        together = len(resolved) > 1 and parallel.has_accelerator() and not wrong and at_once == 1
     if together:
-        return iter(_at_once(configs, workdirs, [flag for flag in NUMBERS if flag in different], quiet))
-    return _in_turn(configs, workdirs, set(different) <= {SEED, *LABELS}, quiet)
+        return iter(_at_once(resolved, folders, [knob for knob in numbers if knob in different], quiet))
+    return _in_turn(resolved, folders, set(different) <= {SEED, *NAMES}, quiet)
 
 
 def _in_turn(configs, workdirs, one_step, quiet):
     """Train one after the other; `one_step`: the configs differ in what no step depends on."""
-    shared = compiled_step(configs[0]) if one_step else None
-    for config, workdir in zip(configs, workdirs, strict=True):
-        yield run([prepare(config, workdir)], shared or compiled_step(config), quiet)[0]
-
-
-def _at_once(configs, workdirs, flags, quiet):
-    """Train all in one step; `flags`: of the NUMBERS that differ."""
-    members = []
+    shared = None
     for config, workdir in zip(configs, workdirs, strict=True):
         training = prepare(config, workdir)
-        numbers = {flag: jnp.float32(value) for flag, _, _, value in knobs(config) if flag in flags}
-        members.append(training._replace(key=(training.key, numbers)))
-    return run(members, population_step(configs[0]), quiet, together=True)
+        step = shared or compiled_step(config, training.devices)
+        shared = step if one_step else None
+        yield run([training], step, quiet)[0]
 
 
-def differing(configs):
-    """The flags of the knobs that are not the same in all configs."""
-    listed = [list(knobs(config)) for config in configs]
-    return [knob[0] for knob, *others in zip(*listed, strict=True) if any(other[3] != knob[3] for other in others)]
+def _at_once(configs, workdirs, names, quiet):
+    """Train all in one step; `names`: of the knobs that differ and are numbers."""
+    members: list[Prepared] = []
+    for config, workdir in zip(configs, workdirs, strict=True):
+        members.append(prepare(config, workdir, beside=members[0] if members else None))
+    values = {name: jnp.float32([knob_value(config, name) for config in configs]) for name in names}
+    return run(members, population_step(configs[0], values, members[0].devices), quiet, together=True)
 
 
-def population_step(config):
-    """The training step of several members on all devices.
+def differing(configs: Sequence[Experiment]) -> list[str]:
+    """The knobs that are not the same in all configs, such as "optimizer.steps"."""
+    listed = [list(knobs(config, "")) for config in configs]
+    return [knob[0].lstrip(".") for knob, *others in zip(*listed, strict=True) if any(other[3] != knob[3] for other in others)]
 
-    As `yseg.training.step.make_step`, with an axis of members in front of state, patches and metrics, and as its key (random keys
-    [member], dict from a flag of NUMBERS to its values [member]).
+
+def population_step(config: Experiment, values: Mapping[str, Array],
+                    devices: parallel.Devices | None = None) -> Callable[..., Any]:
+    """The training step of several members on some devices.
+
+    As `yseg.training.step.make_step`, with an axis of members in front of state, patches, key and metrics.
+
+    Args:
+      config: of any of them.
+      values: of knobs in which they differ, by name: float32 [member].
+      devices: see `yseg.parallel.devices_for`.
     """
-    network = build_network(config.model, config.method, parallel.AXIS)
+    network = METHODS[config.method].network(config.model, parallel.AXIS)
 
     def step(state, raw, key):
-        key, numbers = key
-        return make_step(_with(config, numbers), network, parallel.AXIS)(state, raw, key)
+        def of_member(state, raw, key, own):
+            return make_step(_with(config, own), network, parallel.AXIS)(state, raw, key)
 
-    return parallel.map_step(jax.vmap(step))
+        return jax.vmap(of_member)(state, raw, key, dict(values))
+
+    return parallel.map_step(step, devices)
 
 
-def _with(config, numbers):
-    """The config with other values for some flags, which may be traced."""
-    for flag, value in numbers.items():
-        group, name = flag.removeprefix("--config.").split(".")
-        config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{name: value})})
+def knob_value(config: Experiment, name: str) -> Any:
+    """The value of a knob, such as "optimizer.steps"."""
+    return functools.reduce(getattr, name.split("."), config)
+
+
+def _with(config, values):
+    """The config with other values for some knobs, which may be traced."""
+    for name, value in values.items():
+        group, knob = name.split(".")
+        config = dataclasses.replace(config, **{group: dataclasses.replace(getattr(config, group), **{knob: value})})
     return config

@@ -1,18 +1,25 @@
 """What a run shows of its volumes: which parts, and how they come by."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
-from yseg.config import labelled_domain
+from yseg.config import Experiment, labelled_domain
 from yseg.data.box import Box, evenly_spaced, sections_of
+from yseg.data.domain import Volume
+from yseg.data.patches import Region
+from yseg.inference.blocks import Blocks, Predict
 from yseg.inference.outputs import predicted_classes
-from yseg.training.state import inference_variables
+from yseg.training.state import TrainState, inference_variables
 
 PICTURE_SIZE = 2048  # largest side of a section in a picture, in voxels
 
 
 
 
-def panel_rows(config, network, predictors, state, labelled, target):
+def panel_rows(config: Experiment, predictors: Callable[[dict[str, Any]], Predict], state: TrainState, labelled: Volume,
+               regions: Mapping[str, Region]) -> list[tuple[str, np.ndarray, np.ndarray | None, np.ndarray]]:
     """Rows of `yseg.report.panels`: crops of the validation box whose labels are trained on and of the target's training box.
 
     Without a validation box that holds a patch the former are of the parts that are trained on. The target's truth is not shown
@@ -20,19 +27,19 @@ def panel_rows(config, network, predictors, state, labelled, target):
 
     Args:
       config: `yseg.config.Experiment`.
-      network: the `yseg.models.UNet`.
       predictors: see `yseg.inference.predictor.make_predictors`.
       state: TrainState.
-      labelled, target: each (`yseg.data.domain.Volume`, `yseg.data.patches.Region`).
+      labelled: the volume whose labels are trained on.
+      regions: see `yseg.data.domain.training_regions`.
     """
-    (volume, labelled_region), (_, target_region) = labelled, target
-    validation = volume.grid.inside(volume.split.validation)
-    fits = validation.shape[0] and min(validation.shape[1:]) >= config.sampling.patch_size
+    region, target, size = regions["labelled"], regions["target"], config.sampling.patch_size
+    validation = labelled.grid.inside(labelled.split.validation)
+    fits = validation.shape[0] and min(validation.shape[1:]) >= size
     name = f"{labelled_domain(config)}, {'validation' if fits else 'training'}"
-    shown = ((name, "source", labelled_region, (validation,) if fits else labelled_region.parts or (labelled_region.box,)),
-             ("target, training", config.model.batch_statistics, target_region, (target_region.box,)))
-    side = min(2 * config.sampling.patch_size, *(size for *_, boxes in shown for box in boxes for size in box.shape[1:]))
-    side = side // network.multiple * network.multiple
+    shown = ((name, "training", region, (validation,) if fits else region.parts or (region.box,)),
+             ("target, training", config.model.batch_statistics, target, (target.box,)))
+    side = min(2 * size, *(extent for *_, boxes in shown for box in boxes for extent in box.shape[1:]))
+    side = side // 2**config.model.levels * 2**config.model.levels
     rows = []
     for title, statistics, region, boxes in shown:
         predict = predictors(inference_variables(state, statistics))
@@ -67,13 +74,13 @@ def _crop(box, side):
     return Box((box.start[0], *starts), (box.stop[0], *stops))
 
 
-def middle_section(box):
+def middle_section(box: Box) -> Box:
     """The Box of the middle of the middle section of a region, as much as a picture shows."""
     middle = (box.start[0] + box.stop[0]) // 2
     return _crop(sections_of(box, middle, middle + 1), PICTURE_SIZE)
 
 
-def copying(blocks, box, classes, threshold):
+def copying(blocks: Blocks, box: Box, classes: np.ndarray, threshold: float) -> Blocks:
     """The blocks; what is predicted in a Box is copied into `classes`, uint8 [z, y, x] of its shape, as they pass."""
     for place, probabilities in blocks:
         common = place.intersect(box)

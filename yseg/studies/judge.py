@@ -5,19 +5,22 @@ known.
 """
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from yseg.config import InputError
-from yseg.data.domain import open_domain
+from yseg.config import Experiment, InputError
+from yseg.data.domain import open_own_domain
 from yseg.files import write_whole
 from yseg.metrics import criteria
-from yseg.runs.folder import load_state, read_config
+from yseg.runs.folder import read_config
+from yseg.trained.network import TrainedNetwork
 from yseg.trained.threshold import foreground_share, sampled_probabilities
 from yseg.training.recorder import read_metrics
-from yseg.training.state import inference_variables
 
 VOXELS = 20_000  # of the target that are judged
 VALIDATION = "validation_iou"
@@ -25,16 +28,16 @@ CRITERIA = ("entropy", "information_maximisation", "balanced_information", "neig
 JUDGED = "judged.json"  # in the folder of a run
 
 
-def check_judged(config):
+def check_judged(config: Experiment) -> None:
     """InputError if the runs of a config cannot be judged: no validation box of the source, more than two classes, no step."""
     if not config.source.validation_fraction:
-        raise InputError("--config.source.validation_fraction=0: must be above 0, as runs are judged on that part")
+        raise InputError("source.validation_fraction=0: must be above 0, as runs are judged on that part")
     if config.model.classes != 2 or not config.optimizer.steps:
-        raise InputError(f"--config.model.classes={config.model.classes}, --config.optimizer.steps={config.optimizer.steps}:"
+        raise InputError(f"model.classes={config.model.classes}, optimizer.steps={config.optimizer.steps}:"
                          " must be 2 classes and at least 1 step, for runs to be judged")
 
 
-def judge(workdir):
+def judge(workdir: str | os.PathLike) -> dict[str, float | None]:
     """What can be said of a run without labels of the target: dict with VALIDATION and the CRITERIA, higher is better.
 
     Predictions are those of VOXELS voxels of some sections of the target's training box, the same for every run. The share of
@@ -46,10 +49,9 @@ def judge(workdir):
         return json.loads(kept.read_text(encoding="utf-8"))
     config = read_config(workdir)
     check_judged(config)
-    state = load_state(workdir, config)
-    target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=False)
-    variables = inference_variables(state, config.model.batch_statistics)
-    probabilities = sampled_probabilities(config, variables, target, target.split.train, VOXELS)
+    network = TrainedNetwork.of_run(workdir)
+    target = open_own_domain(config, "target", with_labels=False)
+    probabilities = sampled_probabilities(network, target, target.split.train, VOXELS)
     found = {
         VALIDATION: read_metrics(workdir)[-1][VALIDATION],
         "entropy": criteria.entropy_score(probabilities),
@@ -61,18 +63,23 @@ def judge(workdir):
     return found
 
 
-def ranking(rows):
+def ranking(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """How well each criterion ranks runs of the same seed, and what is lost by choosing with it.
 
     Args:
-      rows: list of dicts: seed, iou (on the test box), VALIDATION and the CRITERIA. Two runs of a seed at least.
+      rows: dicts: seed, iou (on the test box), VALIDATION and the CRITERIA. Two runs of a seed at least. A run whose IoU or
+        VALIDATION is undefined (None) is left out, and so is a seed of which less than two runs remain.
 
     Returns:
       A list of dicts, one for each way to choose. criterion: its name; correlation: Spearman's, of criterion and IoU; iou: of the
       chosen run; lost: against the run with the highest IoU; all are means over seeds. A criterion is taken alone and by its mean
       rank with the source's validation IoU. Then follow the mean of all runs, and the choice by test labels, which nobody has.
     """
-    groups = [[row for row in rows if row["seed"] == seed] for seed in dict.fromkeys(row["seed"] for row in rows)]
+    known = [row for row in rows if row["iou"] is not None and row[VALIDATION] is not None]
+    groups = [[row for row in known if row["seed"] == seed] for seed in dict.fromkeys(row["seed"] for row in known)]
+    groups = [group for group in groups if len(group) > 1]
+    if not groups:
+        raise InputError("no two runs of one seed have a defined IoU and source validation IoU, so that none can be ranked")
     scores = [np.array([row["iou"] for row in group]) for group in groups]
     best = np.mean([score.max() for score in scores])
 

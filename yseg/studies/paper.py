@@ -13,17 +13,29 @@ read by scoring alone.
 import csv
 import dataclasses
 import json
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from yseg.config import MATCHED, METHODS, Experiment, Inference, InputError, Record, to_json
-from yseg.data.domain import resolve
-from yseg.data.target_labels import choose_labels
-from yseg.experiment import evaluate, finetune, finetuning, supervised, train
+from yseg.config import (
+    JOINT,
+    MATCHED,
+    METHODS,
+    Experiment,
+    Inference,
+    InputError,
+    Record,
+    ResolvedExperiment,
+    TargetLabels,
+)
+from yseg.config_json import to_json
+from yseg.experiment import evaluate, finetuning, supervised, train
 from yseg.files import write_whole
-from yseg.methods.objectives import images_per_step
+from yseg.methods import images_per_step
 from yseg.report import csv_text, markdown_table
 from yseg.runs.folder import check_workdir
+from yseg.runs.resolve import resolve
 from yseg.studies.judge import check_judged, judge, ranking
 from yseg.studies.paper_figures import figure3, figure4, shift_by_level
 from yseg.studies.paper_table import JOINT_FRACTION, JOINT_METHOD, PLAIN, Scoring, table1, way
@@ -42,9 +54,9 @@ MEMORY = "step_memory.json"  # in the folder of a run
 
 
 
-OWN = (Scoring("source"),)  # of a network that was trained on the target
-UNSUPERVISED = (Scoring("source"), Scoring("target"), Scoring("target", MATCHED), Scoring("target", views=8))
-SUPERVISED = (Scoring("source"), Scoring("source", views=8))  # of a row that has seen target labels, in the table
+OWN = (Scoring("training"),)  # of a network that was trained on the target
+UNSUPERVISED = (Scoring("training"), Scoring("target"), Scoring("target", MATCHED), Scoring("target", views=8))
+SUPERVISED = (Scoring("training"), Scoring("training", views=8))  # of a row that has seen target labels, in the table
 
 
 
@@ -61,11 +73,11 @@ class Run(NamedTuple):
     seed: int
     fraction: float | None = None
     start: str | None = None
-    config: Experiment | None = None
+    config: ResolvedExperiment | None = None
     scorings: tuple[Scoring, ...] = UNSUPERVISED
 
 
-def with_budget(config, budget):
+def with_budget(config: Experiment, budget: str) -> Experiment:
     """The config at a budget: "smoke" = a few steps of a tiny network, "cpu" = as it is, "gpu" = full size.
 
     Full size is 5 nm, 32 feature maps and 4 poolings as in Roels et al. 2019, with patches of 256 x 256 and 10,000 steps.
@@ -85,7 +97,8 @@ def with_budget(config, budget):
     return config
 
 
-def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None, labelled_rows=True):
+def plan(experiment: str, configs: Mapping[str, ResolvedExperiment], seeds: Sequence[int], *,
+         fractions: Sequence[float] = FRACTIONS, methods: Sequence[str] | None = None, labelled_rows: bool = True) -> list[Run]:
     """The runs of an experiment, in the order in which they are trained: seed by seed, so that early results compare all methods.
 
     Args:
@@ -104,17 +117,17 @@ def plan(experiment, configs, seeds, fractions=FRACTIONS, methods=None, labelled
         raise InputError(f"--experiment={experiment}: must be one of {', '.join(EXPERIMENTS)}")
     target = configs["ft"].target
     if not target.labels or not target.test_fraction:
-        raise InputError("--config.target.labels and --config.target.test_fraction must be given: runs are scored on that part")
+        raise InputError("target.labels and target.test_fraction must be given: runs are scored on that part")
     if experiment == "criteria":
         check_judged(configs["ft"])
         if configs["ft"].model.batch_statistics != "target":
-            raise InputError(f"--config.model.batch_statistics={configs['ft'].model.batch_statistics}: must be target for"
+            raise InputError(f"model.batch_statistics={configs['ft'].model.batch_statistics}: must be target for"
                              " criteria, which are compared with scores of that kind")
     if not all(0 < fraction <= 1 for fraction in fractions):
         raise InputError(f"--fractions={','.join(map(str, fractions))}: must be above 0 and at most 1")
     unknown = [method for method in methods or () if method not in METHODS]
     if unknown:
-        raise InputError(f"--methods={','.join(methods)}: must be some of {', '.join(METHODS)}")
+        raise InputError(f"--methods={','.join(unknown)}: must be some of {', '.join(METHODS)}")
     runs = []
     methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(experiment, methods or METHODS)
     fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions
@@ -140,11 +153,13 @@ def _tuned(method, seed, fraction):
 
 def _joint(config, seed):
     """A run that learns from a share of the target labels from its first step on."""
-    config = dataclasses.replace(config, seed=seed, name="joint", semi_supervised="joint", labelled_fraction=JOINT_FRACTION)
-    return Run(f"joint_seed{seed}", "joint", seed, config=config, scorings=(Scoring("target"), Scoring("target", views=8)))
+    labels = TargetLabels(JOINT, JOINT_FRACTION)
+    joint = resolve(dataclasses.replace(config, seed=seed, name="joint", target_labels=labels))
+    return Run(f"joint_seed{seed}", "joint", seed, config=joint, scorings=(Scoring("target"), Scoring("target", views=8)))
 
 
-def execute(runs, out, tuning_steps, tell=print, quiet=False):
+def execute(runs: Sequence[Run], out: str | os.PathLike, tuning_steps: int, *, tell: Callable[[str], Any] = print,
+            quiet: bool = False) -> list[dict[str, Any]]:
     """Train and score what is missing; after every run results.csv is written anew.
 
     Args:
@@ -160,11 +175,10 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
     out = Path(out)
     for run in runs:  # before hours of training: a folder of another config
         workdir = out / "runs" / run.name
-        if run.config:
-            check_workdir(choose_labels(resolve(run.config)), workdir)
-        elif workdir.exists():
-            check_workdir(finetuning(out / "runs" / run.start, run.fraction, tuning_steps), workdir)
-    rows, memories = [], {}
+        if run.config or workdir.exists():
+            check_workdir(_config(run, out, tuning_steps), workdir)
+    rows: list[dict[str, Any]] = []
+    memories: dict[str, float | None] = {}
     for number, run in enumerate(runs, 1):
         workdir = out / "runs" / run.name
         missing = _missing(run, out)
@@ -172,10 +186,7 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
         tell(f"{number}/{len(runs)} {run.name}: "
              f"{'done before' if done else 'scoring' if len(missing) < len(run.scorings) else 'training'}")
         if not done:
-            if run.config:
-                train(run.config, workdir, quiet)
-            else:
-                finetune(out / "runs" / run.start, workdir, run.fraction, tuning_steps, quiet=quiet)
+            train(_config(run, out, tuning_steps), workdir, quiet)
             for scoring in missing:
                 threshold = MATCHED if scoring.threshold == MATCHED else None
                 results = evaluate(workdir, threshold=threshold, batch_statistics=scoring.statistics,
@@ -190,24 +201,29 @@ def execute(runs, out, tuning_steps, tell=print, quiet=False):
     return rows
 
 
+def _config(run, out, tuning_steps):
+    """What a run trains; of a fine-tuning, which goes on from another run of the folder, once that has been trained."""
+    return run.config or finetuning(out / "runs" / run.start, run.fraction, steps=tuning_steps)
+
+
 def _missing(run, out):
     """The ways in which a run has not been scored yet; all of them if it has not been trained."""
     return [scoring for scoring in run.scorings if not scoring.path(out / "runs" / run.name).exists()]
 
 
-def cost(runs, out):
+def cost(runs: Sequence[Run], out: str | os.PathLike) -> str:
     """A line that says how much is to do: trainings, steps, and hours if some runs are done by whose pace they can be told."""
     out = Path(out)
     untrained = [run for run in runs if len(_missing(run, out)) == len(run.scorings)]
     unscored = [run for run in runs if run not in untrained and _missing(run, out)]
-    trained = [run for run in untrained if run.config]
-    steps = sum(run.config.optimizer.steps for run in trained)
-    line = f"{len(runs)} runs, {len(untrained) + len(unscored)} to do: {len(trained)} trainings of {steps} steps together," \
-           f" {len(untrained) - len(trained)} fine-tunings" + (f", {len(unscored)} to score only" if unscored else "")
+    steps = [(run.method, run.config.optimizer.steps) for run in untrained if run.config]
+    line = f"{len(runs)} runs, {len(untrained) + len(unscored)} to do: {len(steps)} trainings of" \
+           f" {sum(count for _, count in steps)} steps together, {len(untrained) - len(steps)} fine-tunings" \
+           + (f", {len(unscored)} to score only" if unscored else "")
     paces = {run.method: _pace(run, out / "runs" / run.name) for run in runs if run not in untrained and run.config}
     known = [pace for pace in paces.values() if pace]
-    if trained and known:
-        seconds = sum(run.config.optimizer.steps * (paces.get(run.method) or max(known)) for run in trained)
+    if steps and known:
+        seconds = sum(count * (paces.get(method) or max(known)) for method, count in steps)
         line += f"; about {seconds / 3600:.1f} h for the trainings at the pace of the runs that are done"
     return line
 
@@ -218,7 +234,7 @@ def _pace(run, workdir):
     return images_per_step(run.config) / speeds[len(speeds) // 2] if speeds and run.config else None
 
 
-def summarise(experiment, runs, rows, out):
+def summarise(experiment: str, runs: Sequence[Run], rows: Sequence[dict[str, Any]], out: str | os.PathLike) -> str:
     """Write table1.md, criteria.md, or the PNG of a figure; returns what to print: the table, and the path."""
     out = Path(out)
     if experiment == "figure1":
@@ -241,17 +257,17 @@ def _criteria(runs, rows, out):
     judged = [{"method": run.method, "seed": run.seed, "iou": scored[run.name]["iou"], **judge(out / "runs" / run.name)}
               for run in runs]
     write_whole(out / "criteria.csv", csv_text(judged, list(judged[0])))
-    lines = ranking([row for row in judged if row["iou"] is not None])
+    lines = ranking(judged)
     table = markdown_table(lines, list(lines[0]))
     write_whole(out / "criteria.md", table)
     return f"{table}\n{out / 'criteria.md'}"
 
 
 def _write_memory(config, path, known):
-    """Write `yseg.studies.step_memory.step_memory_mib` of a run, unless it is there; `known` holds it for other seeds of the same config."""
+    """Write `step_memory_mib` of a run, unless it is there; `known` holds it for other seeds of the same config."""
     if path.exists():
         return
-    key = to_json(dataclasses.replace(config, seed=0, labelled_boxes=()))
+    key = to_json(dataclasses.replace(config, seed=0, target_labels=dataclasses.replace(config.target_labels, boxes=())))
     if key not in known:
         known[key] = step_memory_mib(config)
     write_whole(path, json.dumps({"step_memory_mib": known[key]}) + "\n")

@@ -1,12 +1,14 @@
 """The figures of the paper: fine-tuning curves, methods side by side, the shift by level."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from yseg.data.domain import open_domain
-from yseg.data.labels import apply_rule
+from yseg.data.domain import open_own_domain
 from yseg.report.figures import (
     CURVES,
     GREEN,
@@ -22,13 +24,12 @@ from yseg.report.figures import (
     show_image,
     write_figure,
 )
-from yseg.runs.folder import read_config
 from yseg.runs.samples import copying, middle_section
 from yseg.studies.paper_table import NAMES, PLAIN, way
-from yseg.trained.network import predict_with, variables_of
+from yseg.trained.network import TrainedNetwork
 
 
-def label_curves(curves, path):
+def label_curves(curves: dict[str, list[tuple[float, list[float]]]], path: str | os.PathLike) -> Path:
     """Draw the test IoU against the share of target labels, a curve for each method, with the spread over seeds.
 
     Args:
@@ -43,7 +44,7 @@ def label_curves(curves, path):
     for index, (name, points) in enumerate(curves.items()):
         shares = [100 * share for share, _ in points]
         means = [np.mean(values) for _, values in points]
-        spread = [np.std(values, ddof=1) if len(values) > 1 else 0 for _, values in points]
+        spread = np.array([np.std(values, ddof=1) if len(values) > 1 else 0.0 for _, values in points])
         axes.errorbar(shares, means, spread, color=CURVES[index % len(CURVES)], marker="osD^v"[index % 5], capsize=3, label=name)
     axes.set(xlabel="labels of the target's training part, %", ylabel="test IoU")
     axes.grid(alpha=0.3)
@@ -51,7 +52,8 @@ def label_curves(curves, path):
     return write_figure(figure, path)
 
 
-def comparison(image, truth, columns, path, title, pixel_size_nm):
+def comparison(image: np.ndarray, truth: np.ndarray, columns: dict[str, dict[str, np.ndarray]], path: str | os.PathLike, *,
+               title: str, pixel_size_nm: float) -> Path:
     """Draw a section's image and truth beside what several methods find in it.
 
     Args:
@@ -90,7 +92,7 @@ def comparison(image, truth, columns, path, title, pixel_size_nm):
     return write_figure(figure, path)
 
 
-def shift_by_level(shifts, path, title):
+def shift_by_level(shifts: Sequence[Any], path: str | os.PathLike, title: str) -> Path:
     """Draw the activations of both domains at every level, and below them the shift that was measured there.
 
     Args:
@@ -123,16 +125,16 @@ def shift_by_level(shifts, path, title):
     return write_figure(figure, path)
 
 
-def figure3(rows, path):
+def figure3(rows: Sequence[dict[str, Any]], path: str | os.PathLike) -> Path:
     """Figure 3 as PNG: test IoU against the share of target labels, a curve for each method; the share 0 is without fine-tuning.
 
     Args:
       rows: see `execute`.
       path: of the PNG.
     """
-    curves = {}
+    curves: dict[str, Any] = {}
     for method in dict.fromkeys(row["method"] for row in rows):
-        points = {}
+        points: dict[float, list[float]] = {}
         for row in rows:
             if row["method"] == method and row["iou"] is not None and (
                     row["fraction"] is not None or way(row) == PLAIN):
@@ -141,25 +143,26 @@ def figure3(rows, path):
     return label_curves(curves, path)
 
 
-def figure4(runs, out):
+def figure4(runs: Sequence[Any], out: str | os.PathLike) -> Path:
     """Figure 4 as PNG: the middle section of the target's test box and what methods find in it, unsupervised and fine-tuned.
 
     Args:
       runs: see `plan`; those of the first seed are shown.
       out: the folder of the experiment.
     """
-    out, columns = Path(out), {}
+    out = Path(out)
+    columns: dict[str, dict[str, np.ndarray]] = {}
     for run in (run for run in runs if run.seed == runs[0].seed):
-        config = read_config(out / "runs" / run.name)
-        target = open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=True)
+        network = TrainedNetwork.of_run(out / "runs" / run.name)
+        config = network.config
+        target = open_own_domain(config, "target", with_labels=True)
         box = middle_section(target.split.test)
         found = np.zeros(box.shape, np.uint8)
-        variables, _ = variables_of(out / "runs" / run.name, config, config.model.batch_statistics)
-        for _ in copying(predict_with(config, variables, target, box), box, found, config.inference.threshold):
+        for _ in copying(network.predict(target, [box]), box, found, config.inference.threshold):
             pass
         name = f"{100 * run.fraction:g} % of the labels" if run.fraction else "unsupervised"
         columns.setdefault(NAMES[run.method], {})[name] = found[0]
     image = target.image[box.slices].read().result()[0]
-    truth = apply_rule(target.labels[box.slices].read().result(), target.rule)[0]
+    truth = target.classes(box)[0]
     title = f"Test part of the target, section {box.start[0]}, seed {runs[0].seed}"
-    return comparison(image, truth, columns, out / "figure4.png", title, target.pixel_size_nm)
+    return comparison(image, truth, columns, out / "figure4.png", title=title, pixel_size_nm=target.pixel_size_nm)

@@ -1,8 +1,11 @@
 """Table 1 as Markdown, from the scores of runs."""
 
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from yseg.config import MATCHED
+from yseg.methods import METHODS
 from yseg.metrics.intervals import bootstrap_iou, mean_and_spread, paired_difference
 from yseg.report.tables import markdown_table
 
@@ -10,12 +13,12 @@ from yseg.report.tables import markdown_table
 PAPER = {"VNC": {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55},
          "HeLa": {"ft": 8.83, "mmd": 2.33, "coral": 3.46, "dann": 11.80, "ynet": 22.51}}
 JOINT_METHOD, JOINT_FRACTION = "ynet", 0.15  # the method and the share of the target labels of the rows that use some
-NAMES = {"ft": "source only", "mmd": "MMD", "coral": "CORAL", "dann": "DANN", "ynet": "Y-Net",
+NAMES = {**{name: method.title for name, method in METHODS.items()},
          "joint": f"Y-Net + {100 * JOINT_FRACTION:g} % of the labels", "oracle": "oracle"}
 # How a run may be scored (batch statistics, rule of the threshold, views of a tile), and the column of that.
-SCORINGS = {("source", "fixed", 1): "source statistics", ("target", "fixed", 1): "target statistics",
+SCORINGS = {("training", "fixed", 1): "training statistics", ("target", "fixed", 1): "target statistics",
             ("target", MATCHED, 1): "matched threshold", ("target", "fixed", 8): "8 views",
-            ("source", "fixed", 8): "8 views"}  # of what was trained on the target, whose statistics are its "source" ones
+            ("training", "fixed", 8): "8 views"}  # of what was trained on the target, whose statistics are those of its training
 
 
 class Scoring(NamedTuple):
@@ -27,7 +30,7 @@ class Scoring(NamedTuple):
     threshold: str = "fixed"
     views: int = 1
 
-    def path(self, workdir):
+    def path(self, workdir: Path) -> Path:
         """The file of the scores in the folder of a run."""
         matched = "_and_matched_threshold" if self.threshold == MATCHED else ""
         views = "" if self.views == 1 else f"_in_{self.views}_views"
@@ -37,19 +40,19 @@ class Scoring(NamedTuple):
 PLAIN = ("target", "fixed", 1)  # how methods are compared in figures
 
 
-def way(row):
+def way(row: dict[str, Any]) -> tuple[str, str, int]:
     """The Scoring of a line of results.csv, as a tuple."""
     return row["batch_statistics"], row["threshold_rule"], row["views"]
 
 
-def table1(rows, target=None):
+def table1(rows: Sequence[dict[str, Any]], target: str | None = None) -> str:
     """Table 1: mean and standard deviation over seeds, in per cent, a row for each method; and a second table of the uncertainty.
 
-    There are columns for each way of scoring, so that a column compares like with like: "source" statistics are those of the
+    There are columns for each way of scoring, so that a column compares like with like: "training" statistics are those of the
     training; "target" ones are estimated on target images, and for `source only` are adaptive batch normalisation (AdaBN) alone;
-    a matched threshold (`yseg.calibration`) and 8 views (test-time augmentation) come with target statistics. What was trained on
-    labels of the target alone stands under its own statistics, "source", and in 8 views with the same. Step memory is that of
-    `yseg.studies.step_memory.step_memory_mib`.
+    a matched threshold (`yseg.trained.threshold`) and 8 views (test-time augmentation) come with target statistics. What was
+    trained on labels of the target alone stands under its own statistics, "training", and in 8 views with the same. Step memory
+    is that of `yseg.studies.step_memory.step_memory_mib`.
 
     In the second table the interval is the 95 % bootstrap interval over sections and seeds; the gain is that over `source only`
     scored in the same way, on the same resampled sections.
@@ -64,7 +67,8 @@ def table1(rows, target=None):
         mine = [row for row in rows if (row["method"], row["fraction"]) == key]
         supervised = key[1] is not None or key[0] in ("joint", "oracle")
         name = NAMES[key[0]] + ("" if key[1] is None else f", fine-tuned on {100 * key[1]:g} %")
-        line, detail = {"method": name}, {"method": name}
+        line: dict[str, Any] = {"method": name}
+        detail: dict[str, Any] = {"method": name}
         for words in dict.fromkeys(SCORINGS.values()):
             chosen = _of(mine, words)
             line[f"IoU, {words}"] = _spread([row["iou"] for row in chosen])
@@ -103,12 +107,12 @@ def _of(rows, column):
     return sorted(chosen, key=lambda row: row["seed"])
 
 
-def _spread(values):
+def _spread(values: Iterable[float | None]) -> str | None:
     """ "41.2 ± 1.3" in per cent, without the deviation for one value; None if there is none."""
-    values = [100 * value for value in values if value is not None]
-    if not values:
+    known = [100 * value for value in values if value is not None]
+    mean, deviation = mean_and_spread(known)
+    if mean is None:
         return None
-    mean, deviation = mean_and_spread(values)
     return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
 
 

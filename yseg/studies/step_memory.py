@@ -3,13 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from yseg.config import uses_target
-from yseg.models import build_network
+from yseg.config import JOINT, ResolvedExperiment
+from yseg.data.patches import LABELS
+from yseg.methods import METHODS
 from yseg.training.state import create_state
 from yseg.training.step import make_step
 
 
-def step_memory_mib(config):
+def step_memory_mib(config: ResolvedExperiment) -> float | None:
     """Memory of one training step of an experiment, in MiB; None if the compiler does not tell.
 
     It is what XLA plans for the step with its whole batch on one device: arguments, outputs and temporary buffers, where the new
@@ -18,9 +19,9 @@ def step_memory_mib(config):
     that, which takes as long as at the start of a training.
 
     Args:
-      config: `yseg.config.Experiment`; patches are taken to be of 8 bits.
+      config: resolved; patches are taken to be of 8 bits.
     """
-    step = make_step(config, build_network(config.model, config.method))
+    step = make_step(config, METHODS[config.method].network(config.model))
     state = jax.eval_shape(lambda key: create_state(config, key), jax.random.key(0))
     compiled = jax.jit(step, donate_argnums=(0,)).lower(state, _raw(config), jax.random.key(0)).compile()
     planned = compiled.memory_analysis()
@@ -36,9 +37,9 @@ def _raw(config):
     batch, side = config.sampling.batch_size, config.sampling.patch_size
     image = jax.ShapeDtypeStruct((batch, side, side, config.model.sections), jnp.uint8)
     labels, statistics = jax.ShapeDtypeStruct((batch, side, side), jnp.int8), jax.ShapeDtypeStruct((2,), jnp.float32)
-    raw = {"index": jax.ShapeDtypeStruct((batch,), jnp.int32), "labels": labels}
-    joint = config.semi_supervised == "joint"
-    for name, given in (("source", True), ("target", uses_target(config.method)), ("labelled", joint)):
-        if given:
-            raw |= {name: image, f"{name}_statistics": statistics}
-    return raw | ({"labelled_labels": labels} if joint else {})
+    names = ["labelled", *(["target"] if METHODS[config.method].sees_target else []),
+             *(["joint"] if config.target_labels.use == JOINT else [])]
+    raw = {"index": jax.ShapeDtypeStruct((batch,), jnp.int32)}
+    for name in names:
+        raw |= {name: image, f"{name}_statistics": statistics} | ({LABELS[name]: labels} if name in LABELS else {})
+    return raw

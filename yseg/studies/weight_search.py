@@ -6,15 +6,18 @@ is chosen.
 """
 
 import dataclasses
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from yseg.config import InputError
-from yseg.data.domain import resolve
-from yseg.data.target_labels import choose_labels
+from yseg.config import Experiment, InputError
 from yseg.files import write_whole
+from yseg.methods import METHODS
 from yseg.report import csv_text
 from yseg.runs.folder import check_workdir
 from yseg.runs.population import train_population
+from yseg.runs.resolve import resolve
 from yseg.studies.judge import CRITERIA, JUDGED, VALIDATION, check_judged, judge
 
 CRITERION = "balanced_information"  # ranked the methods of EPFL to VNC best: `python -m launch.reproduce --experiment=criteria`
@@ -22,15 +25,17 @@ TOLERANCE = 0.05  # of the source's validation IoU: a network that fails there m
 COLUMNS = ("weight", VALIDATION, *CRITERIA, "good_on_source", "run")
 
 
-def with_weight(config, weight):
-    """The config with that weight of what its method adds: lambda, or both of Y-Net's reconstruction weights."""
-    if config.method == "ft":
-        raise InputError("--config=...:ft: must be a method with a weight, such as ynet")
-    names = ("reconstruction_source", "reconstruction_target") if config.method == "ynet" else ("weight",)
-    return dataclasses.replace(config, adaptation=dataclasses.replace(config.adaptation, **dict.fromkeys(names, weight)))
+def with_weight(config: Experiment, weight: float) -> Experiment:
+    """The config with that weight of what its method adds, such as lambda, or both of Y-Net's reconstruction weights."""
+    names = METHODS[config.method].weights
+    if not names:
+        raise InputError(f"method={config.method}: must be a method with a weight, such as ynet")
+    changed: dict[str, Any] = dict.fromkeys(names, weight)
+    return dataclasses.replace(config, adaptation=dataclasses.replace(config.adaptation, **changed))
 
 
-def sweep(config, weights, out, tell=print, quiet=False):
+def sweep(config: Experiment, weights: Sequence[float], out: str | os.PathLike, *, tell: Callable[[str], Any] = print,
+          quiet: bool = False) -> list[dict[str, Any]]:
     """Train and judge a candidate for each weight; what is done is skipped.
 
     Args:
@@ -48,7 +53,7 @@ def sweep(config, weights, out, tell=print, quiet=False):
     """
     out = Path(out)
     check_judged(config)
-    candidates = {weight: choose_labels(resolve(with_weight(config, weight))) for weight in weights}
+    candidates = {weight: resolve(with_weight(config, weight)) for weight in weights}
     folders = {weight: out / "runs" / f"{weight:g}" for weight in candidates}
     for weight, candidate in candidates.items():
         check_workdir(candidate, folders[weight])
@@ -65,12 +70,13 @@ def sweep(config, weights, out, tell=print, quiet=False):
     return rows
 
 
-def in_order(rows):
+def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of candidates, dicts with VALIDATION and CRITERION, the best first, and with "good_on_source" besides.
 
-    That is whether the source's validation IoU is at most TOLERANCE below the highest. Those come first; then CRITERION decides.
+    That is whether the source's validation IoU is at most TOLERANCE below the highest; one that is undefined (None), of a network
+    that finds nothing where there is nothing, is not good. Those that are come first; then CRITERION decides.
     """
-    least = max(row[VALIDATION] for row in rows) - TOLERANCE
-    rows = [{**row, "good_on_source": row[VALIDATION] >= least} for row in rows]
+    least = max((row[VALIDATION] for row in rows if row[VALIDATION] is not None), default=0.0) - TOLERANCE
+    rows = [{**row, "good_on_source": row[VALIDATION] is not None and row[VALIDATION] >= least} for row in rows]
     return sorted(rows, key=lambda row: (row["good_on_source"], row[CRITERION]), reverse=True)
 

@@ -1,98 +1,112 @@
-"""A trained network, from the folder of a run or released as one of its own, and what is needed to apply it."""
+"""A trained network, whatever it comes from: the folder of a run, or one that was exported."""
 
 import dataclasses
-import math
+import datetime
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from yseg.config import STATISTICS, InputError
-from yseg.data.domain import given_domain, image_statistics, open_domain
-from yseg.data.labels import apply_rule
-from yseg.inference.blocks import predict_blocks
+from yseg.config import STATISTICS, Experiment, InputError, statistics_name
+from yseg.data.box import Box
+from yseg.data.domain import Volume
+from yseg.data.target_labels import fraction_seen
+from yseg.inference.blocks import Blocks, Predict, predict_blocks
 from yseg.inference.predictor import make_predictor
-from yseg.metrics.objects import object_scores
-from yseg.models import build_network
-from yseg.report import progress
 from yseg.runs.folder import load_state, read_config
-from yseg.trained.released import ReleasedModel
+from yseg.trained.released import read_released
+from yseg.training.recorder import read_metrics
 from yseg.training.state import inference_variables
-
-OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one section are no mitochondria
-
-
-def config_of(run):
-    """The Experiment of a run's folder, or of a `ReleasedModel`."""
-    return run.config if isinstance(run, ReleasedModel) else read_config(run)
+from yseg.volumes.catalog import DATASETS
 
 
-def with_augmentation(config, given):
-    """The config with or without test-time augmentation; None = as it is."""
-    if given is None:
-        return config
-    return dataclasses.replace(config, inference=dataclasses.replace(config.inference, test_time_augmentation=given))
+@dataclasses.dataclass(frozen=True)
+class TrainedNetwork:
+    """A segmentation network that can be applied, and what is known of it.
+
+    config: its architecture, working pixel size, tiling and threshold, and the domains of its training, if they are known.
+    variables: {"params", "batch_stats"} of the segmentation network in NumPy arrays, by whose batch statistics they hold.
+    statistics: those it uses unless others are chosen. step: how many training steps it took. provenance: what is said of it
+    where it is given away (yseg, experiment, method, seed, steps, share_of_target_labels, validation_iou, data_sets, date).
+    reports: the folder in which what is found with it is written down; None = nothing is written.
+    """
+
+    config: Experiment
+    variables: Mapping[str, dict[str, Any]]
+    statistics: str
+    step: int | None
+    provenance: Mapping[str, Any]
+    reports: Path | None = None
+
+    @classmethod
+    def of_run(cls, workdir: str | os.PathLike, flag: str = "--workdir") -> "TrainedNetwork":
+        """The network of a run's last checkpoint; InputError, naming the flag, if there is none."""
+        config = read_config(workdir, flag)
+        state = load_state(workdir, config, flag)
+        variables = {name: inference_variables(state, name) for name in STATISTICS}
+        return cls(config, variables, config.model.batch_statistics, int(state.step), _provenance(config, workdir, state),
+                   Path(workdir))
+
+    @classmethod
+    def of_folder(cls, folder: str | os.PathLike, flag: str = "--model") -> "TrainedNetwork":
+        """The network of a folder that `yseg.export` wrote; InputError, naming the flag, if there is none."""
+        config, variables, provenance = read_released(folder, flag)
+        statistics = config.model.batch_statistics
+        return cls(config, {statistics: variables}, statistics, provenance.get("step"), provenance)
+
+    def with_statistics(self, name: str | None) -> "TrainedNetwork":
+        """The network with other batch statistics; None = as it is. InputError if it has no such ones."""
+        if name is None:
+            return self
+        chosen = statistics_name(name)
+        if chosen not in self.variables:
+            raise InputError(f"--batch_statistics={name}: must be one of {', '.join(self.variables)}, which this network has")
+        return dataclasses.replace(self, statistics=chosen)
+
+    def with_views(self, eight: bool | None) -> "TrainedNetwork":
+        """The network with or without test-time augmentation, see `yseg.config.Inference`; None = as it is."""
+        if eight is None:
+            return self
+        inference = dataclasses.replace(self.config.inference, test_time_augmentation=eight)
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, inference=inference))
+
+    def predictor(self) -> Predict:
+        """The network as a function of raw tiles, see `yseg.inference.predictor.make_predictor`; to be made once."""
+        return make_predictor(self.config.model, self.config.inference, self.variables[self.statistics])
+
+    def predict(self, volume: Volume, regions: Sequence[Box]) -> Blocks:
+        """Class probabilities of regions of a volume, block by block, see `yseg.inference.blocks.predict_blocks`."""
+        return predict_blocks(self.predictor(), volume.image, volume.grid, volume.statistics, regions, model=self.config.model,
+                              inference=self.config.inference)
 
 
-def variables_of(run, config, statistics):
-    """(variables of the segmentation network with these batch statistics, the training step that they are of)."""
-    if isinstance(run, ReleasedModel):
-        return run.variables, run.step
-    state = load_state(run, config)
-    return inference_variables(state, statistics), int(state.step)
+def load_run(workdir: str | os.PathLike) -> TrainedNetwork:
+    """The trained network of a run's folder; InputError if there is none."""
+    return TrainedNetwork.of_run(workdir)
 
 
-def usual_statistics(config, domain):
-    """Whose batch statistics a volume is segmented with: the training's for the source itself, else what the config says."""
-    return "source" if domain.image == config.source.image != config.target.image else config.model.batch_statistics
+def load_model(folder: str | os.PathLike) -> TrainedNetwork:
+    """The trained network of a folder that `yseg.export` wrote; InputError if it is none, damaged, or of another version."""
+    return TrainedNetwork.of_folder(folder)
 
 
-def chosen_statistics(run, given, usual):
-    """The batch statistics that were asked for, by default the usual ones; InputError if there are none such."""
-    if given and isinstance(run, ReleasedModel):
-        raise InputError(f"--batch_statistics={given}: must not be given with --model; they were chosen when it was exported")
-    if (given or usual) not in STATISTICS:
-        raise InputError(f"--batch_statistics={given}: must be one of {', '.join(STATISTICS)}")
-    return given or usual
+def network_of(given: str | os.PathLike | TrainedNetwork) -> TrainedNetwork:
+    """The trained network that a verb was given: one that was loaded, or the folder of a run."""
+    return given if isinstance(given, TrainedNetwork) else TrainedNetwork.of_run(given)
 
 
-def open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
-    """The `yseg.config.Domain` to score, and its opened Volume."""
-    working = config.sampling.working_pixel_size_nm
-    if image:
-        known = given_domain(config, image, labels, pixel_size_nm, foreground)
-        if not known.labels:
-            raise InputError(f"--labels is missing: must be the label volume of --image={image}")
-        return known, open_domain(known, working, "-", with_labels=True)
-    for name, value in (("labels", labels), ("pixel_size_nm", pixel_size_nm), ("foreground", foreground)):
-        if value is not None:
-            raise InputError(f"--{name}={value}: must come with --image")
-    if domain not in ("source", "target"):
-        raise InputError(f"domain={domain!r}: must be one of source, target")
-    known = getattr(config, domain)
-    if not known.image:
-        raise InputError("--image is missing: must be the volume to score, as a released model has none of its own")
-    return known, open_domain(known, working, f"--config.{domain}", with_labels=True)
+def _provenance(config, workdir, state):
+    """What is said of the network of a run, see `TrainedNetwork`."""
+    validation = [row["validation_iou"] for row in read_metrics(workdir) if row.get("validation_iou") is not None]
+    return {"experiment": config.name, "method": config.method, "seed": config.seed, "step": int(state.step),
+            "steps": config.optimizer.steps, "share_of_target_labels": fraction_seen(config.target_labels),
+            "validation_iou": validation[-1] if validation else None,
+            "data_sets": {name: _data_set(getattr(config, name).dataset) for name in ("source", "target")},
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat()}
 
 
-def predict_with(config, variables, volume, box):
-    """`yseg.inference.blocks.predict_blocks` of a segmentation network with these variables on a box of a Volume."""
-    predict = make_predictor(config, variables)
-    network = build_network(config.model, "ft")
-    return predict_blocks(predict, network, volume.image, volume.grid, image_statistics(volume), box, config)
-
-
-def scores_of_objects(volume, box, predicted):
-    """`yseg.metrics.objects.object_scores` of class 1, for objects of OBJECT_NM in square or more."""
-    truth = apply_rule(volume.labels[box.slices].read().result(), volume.rule)
-    least = math.ceil((OBJECT_NM / volume.pixel_size_nm) ** 2)
-    return {"object_least_voxels": least,
-            **object_scores(np.where(truth < 0, np.int8(-1), (truth == 1).astype(np.int8)), predicted == 1, least_voxels=least)}
-
-
-def with_progress(blocks, box, description, quiet):
-    """The blocks, with a progress bar in sections."""
-    with progress(box.shape[0], description, unit="sections", quiet=quiet) as bar:
-        done, section = 0, box.shape[1] * box.shape[2]
-        for place, probabilities in blocks:
-            yield place, probabilities
-            done += int(np.prod(place.shape))
-            bar.update(done // section)
+def _data_set(name: str) -> dict[str, str] | None:
+    """What must be said of a data set of the catalog; None for other volumes."""
+    known = DATASETS.get(name)
+    return {"name": name, "description": known.description, "licence": known.licence,
+            "citation": known.citation} if known else None

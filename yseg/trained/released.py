@@ -6,89 +6,84 @@
 Reading one executes nothing that is in it.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import dacite
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-import yseg
-from yseg.config import Experiment, InputError, check, from_json
-from yseg.models import build_network
+from yseg.config import Experiment, Inference, InputError, Model, Sampling, check, statistics_name
+from yseg.models import segmentation_network
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
 FORMAT, VERSION = "yseg model", 1
-# How grey levels are prepared. A reader refuses any other way; `yseg.release` does not export a run that has one.
+# How grey levels are prepared. A reader refuses any other way; `yseg.trained.export` does not export a run that has one.
 NORMALISATION = {"method": "z-score", "statistics": "mean and standard deviation of the whole volume that is segmented"}
 
 
-class ReleasedModel(NamedTuple):
-    """A network that can be applied, and what is known of it.
+def read_released(folder: str | os.PathLike, flag: str) -> tuple[Experiment, dict[str, Any], dict[str, Any]]:
+    """What a folder holds that `yseg.trained.export` wrote.
 
-    config: `yseg.config.Experiment` with its architecture, working pixel size, tiling and threshold; its domains are empty.
-    variables: {"params", "batch_stats"} of the segmentation network, NumPy arrays. description: the content of model.json.
-    """
-
-    config: Experiment
-    variables: Any
-    description: dict
-
-    @property
-    def step(self):
-        """How many training steps it took."""
-        return self.description["provenance"].get("step")
-
-
-def load_model(folder, flag="--model"):
-    """The `ReleasedModel` of a folder that `export` wrote.
+    Returns:
+      The Experiment with the network's architecture, working pixel size, tiling and threshold, and empty domains; the variables
+      of the segmentation network, NumPy arrays; and the provenance.
 
     Raises:
       InputError: no such folder, another format or version, or weights that are damaged or do not fit the architecture.
     """
-    path = Path(folder) / DESCRIPTION
+    path, where = Path(folder) / DESCRIPTION, f"{flag}={folder}"
     if not path.is_file():
-        raise InputError(f"{flag}={folder}: must be a folder written by launch.export, with {DESCRIPTION}")
+        raise InputError(f"{where}: must be a folder written by launch.export, with {DESCRIPTION}")
     try:
         found = json.loads(path.read_bytes())
         format_, version = found["format"], found["format_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{flag}={folder}: {DESCRIPTION} is damaged; must be as launch.export wrote it") from error
+        raise InputError(f"{where}: {DESCRIPTION} is damaged; must be as launch.export wrote it") from error
     if (format_, version) != (FORMAT, VERSION):
-        raise InputError(f"{flag}={folder}: {DESCRIPTION} has format {format_!r}, version {version!r}; must be {FORMAT!r},"
-                         f" version {VERSION}, for this version of yseg ({yseg.__version__})")
+        raise InputError(f"{where}: {DESCRIPTION} has format {format_!r}, version {version!r}; must be {FORMAT!r},"
+                         f" version {VERSION}, for this version of yseg")
     try:
-        config = _config(found, f"{flag}={folder}: {DESCRIPTION}")
-        normalisation, expected, _ = found["normalisation"], found["weights"]["sha256"], found["provenance"].get("step")
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{flag}={folder}: {DESCRIPTION} is damaged; must be as launch.export wrote it") from error
+        config = _config(found, f"{where}: {DESCRIPTION}")
+        normalisation, expected, provenance = found["normalisation"], found["weights"]["sha256"], dict(found["provenance"])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where}: {DESCRIPTION} is damaged; must be as launch.export wrote it") from error
     if normalisation != NORMALISATION:
-        raise InputError(f"{flag}={folder}: {DESCRIPTION} has normalisation {normalisation!r}; must be {NORMALISATION!r}")
-    return ReleasedModel(config, _read_weights(Path(folder) / WEIGHTS, expected, config, flag), found)
+        raise InputError(f"{where}: {DESCRIPTION} has normalisation {normalisation!r}; must be {NORMALISATION!r}")
+    return config, _read_weights(Path(folder) / WEIGHTS, expected, config.model, where), provenance
 
 
 def _config(found, name):
     """The Experiment that segments like the exported run."""
-    # No patch is cut, but a config has a size of patches that fits its network.
-    sampling = {"working_pixel_size_nm": found["working_pixel_size_nm"], "patch_size": 2**found["architecture"]["levels"]}
-    config = from_json(json.dumps({
-        "name": found["provenance"]["experiment"], "method": "ft", "model": found["architecture"], "sampling": sampling,
-        "inference": found["inference"]}), name)
+    strict = dacite.Config(strict=True)
     try:
+        model = dacite.from_dict(Model, found["architecture"], strict)
+        inference = dacite.from_dict(Inference, found["inference"], strict)
+        # No patch is cut, but a config has a size of patches that fits its network.
+        sampling = Sampling(working_pixel_size_nm=found["working_pixel_size_nm"], patch_size=2**model.levels)
+        model = dataclasses.replace(model, batch_statistics=statistics_name(model.batch_statistics))
+        config = Experiment(name=found["provenance"]["experiment"], model=model, sampling=sampling, inference=inference)
         check(config)
+    except dacite.DaciteError as error:
+        raise InputError(f"{name}: not a network of this version of yseg ({str(error).splitlines()[0]})") from error
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     return config
 
 
-def _read_weights(path, sha256, config, flag):
+def _read_weights(path, sha256, model, where):
     """The variables in a file, which must be those of the architecture."""
-    where = f"{flag}={path.parent}: {path.name}"
+    where = f"{where}: {path.name}"
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -100,8 +95,8 @@ def _read_weights(path, sha256, config, flag):
             arrays = {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{where} cannot be read ({str(error).splitlines()[0]})") from error
-    network = build_network(config.model, "ft")
-    images = jnp.zeros((1, network.multiple, network.multiple, config.model.sections), jnp.float32)
+    network = segmentation_network(model)
+    images = jnp.zeros((1, network.multiple, network.multiple, model.sections), jnp.float32)
     expected = traverse_util.flatten_dict(jax.eval_shape(network.init, jax.random.key(0), images), sep="/")
     wrong = sorted({*arrays} ^ {*expected}) or sorted(name for name, leaf in expected.items() if arrays[name].shape != leaf.shape
                                                       or arrays[name].dtype != leaf.dtype)

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from yseg import parallel
+from yseg.training.state import TrainState
 
 
 class Checkpoints:
@@ -22,7 +24,7 @@ class Checkpoints:
       keep: how many of the last ones are kept; None = only read, and change nothing.
     """
 
-    def __init__(self, folder, keep=None):
+    def __init__(self, folder: str | os.PathLike, keep: int | None = None):
         self.folder = Path(folder).absolute()
         self._keep = keep
 
@@ -39,22 +41,22 @@ class Checkpoints:
         return self._stack.__exit__(*error)
 
     @property
-    def last_step(self):
+    def last_step(self) -> int | None:
         """The step of the last complete checkpoint, which may still be being written; None = there is none."""
         return self._manager.latest_step()
 
     @property
-    def steps(self):
+    def steps(self) -> set[int]:
         """The steps of all complete checkpoints, a set."""
         return set(self._manager.all_steps())
 
-    def discard_after(self, step):
+    def discard_after(self, step: int | None) -> None:
         """Remove the checkpoints of later steps; of all steps for None."""
         for later in sorted(self.steps, reverse=True):
             if step is None or later > step:
                 self._manager.delete(later)
 
-    def save(self, state):
+    def save(self, state: TrainState) -> None:
         """Start to write a `yseg.training.state.TrainState`; it is copied at once and may be given to the next step.
 
         An error of the checkpoint before, such as a full disk, is raised here.
@@ -62,11 +64,11 @@ class Checkpoints:
         state = parallel.on_host(state)
         self._manager.save(int(state.step), args=ocp.args.StandardSave(parallel.to_global(state)))
 
-    def wait(self):
+    def wait(self) -> None:
         """Wait until all is written; raise what went wrong."""
         self._manager.wait_until_finished()
 
-    def restore(self, like, step=None):
+    def restore(self, like: TrainState, step: int | None = None) -> TrainState | None:
         """The last checkpoint, or that of a step.
 
         Args:

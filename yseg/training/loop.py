@@ -2,16 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from yseg import parallel
-from yseg.methods.objectives import images_per_step
+from yseg.config import Experiment
+from yseg.methods import images_per_step
 from yseg.report import progress
+from yseg.training.checkpoint import Checkpoints
+from yseg.training.recorder import Recorder
+from yseg.training.state import TrainState
 
 
 class TrainingDiverged(RuntimeError):  # noqa: N818
@@ -21,23 +26,22 @@ class TrainingDiverged(RuntimeError):  # noqa: N818
 class Member(NamedTuple):
     """One of the trainings that a loop moves.
 
-    reader: `batch(step)` are the raw patches of a step; key: what the step takes as its key; recorder:
-    `yseg.training.recorder.Recorder`; checkpoints: `yseg.training.checkpoint.Checkpoints`; estimate: `estimate(state) -> state`
-    with the target's statistics renewed, called before a validation or a checkpoint; validate: `validate(state, last)` -> dict of
-    numbers for the line of metrics, `last` after the last step; draw: `draw(state, recorder)`, called when a validation has been
-    recorded.
+    key: of its random draws; recorder, checkpoints: where it is written down; estimate: `estimate(state) -> state` with the
+    target's statistics renewed, called before a validation or a checkpoint; validate: `validate(state, last)` -> dict of numbers
+    for the line of metrics, `last` after the last step; draw: `draw(state, recorder)`, called when one has been recorded.
     """
 
-    reader: Any
-    key: Any
-    recorder: Any
-    checkpoints: Any
-    estimate: Callable
-    validate: Callable
-    draw: Callable
+    key: PRNGKeyArray
+    recorder: Recorder
+    checkpoints: Checkpoints
+    estimate: Callable[[TrainState], TrainState]
+    validate: Callable[[TrainState, bool], dict[str, Any]]
+    draw: Callable[[TrainState, Recorder], None]
 
 
-def fit(states, step, members, config, quiet=False, together=False, several=None):
+def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequence[Member], batch: Callable[[int], Any], *,
+        config: Experiment, devices: parallel.Devices | None = None, quiet: bool = False, together: bool = False,
+        several: Callable[..., Any] | None = None) -> list[TrainState]:
     """Train from `states`, all at the same step, to the last step of the config: one training, or several at once.
 
     Metrics stay on the devices until a line of them is due: every `log_every` steps, and before every validation and every
@@ -47,12 +51,14 @@ def fit(states, step, members, config, quiet=False, together=False, several=None
     Args:
       states: TrainState of each member, in NumPy arrays.
       step: of `yseg.parallel.map_step`.
-      members: list of `Member`.
+      members: one for each state.
+      batch: `batch(step)` are the raw patches of a step, [device, ...], or [device, member, ...] if `together`.
       config: `yseg.config.Experiment`, what it says of steps and records; the same for all.
+      devices: that the step uses, see `yseg.parallel.devices_for`.
       quiet: show no progress.
       together: whether the step's state, patches and key have an axis of members in front; else there is one member.
-      several: of `yseg.parallel.map_steps`, `config.sampling.steps_at_once` of them, for one member whose reader is a
-        `yseg.data.patches.ResidentReader`; None = every step is a call of its own.
+      several: `(state, key) -> (state, metrics [step])`, `config.sampling.steps_at_once` steps that cut their own patches, for
+        one member; None = every step is a call of its own.
 
     Returns:
       List of the members' TrainStates on the devices.
@@ -62,16 +68,13 @@ def fit(states, step, members, config, quiet=False, together=False, several=None
     """
     first, steps = int(states[0].step), config.optimizer.steps
     images, pending = images_per_step(config), []
-    state, key = parallel.replicate(_together(states, together)), _together([member.key for member in members], together)
+    state = parallel.replicate(_together(states, together), devices)
+    key = _together([member.key for member in members], together)
     with progress(steps, "Training", start=first, quiet=quiet) as bar:
         done = first
         while done < steps:
             count = _next_call(done, config) if several else 1
-            if count > 1:
-                reader = members[0].reader
-                state, metrics = several(state, reader.volumes, reader.index, key)
-            else:
-                state, metrics = step(state, _batch(members, done, together), key)
+            state, metrics = several(state, key) if several and count > 1 else step(state, batch(done), key)
             pending.append((count, metrics))
             if done == first:
                 jax.block_until_ready(metrics)
@@ -92,7 +95,7 @@ def fit(states, step, members, config, quiet=False, together=False, several=None
                        images_per_second=lines[0]["images_per_second"])
             if validates or saves:
                 states = [member.estimate(_own(state, number, together)) for number, member in enumerate(members)]
-                state = parallel.replicate(_together(states, together)) if together else states[0]
+                state = parallel.replicate(_together(states, together), devices) if together else states[0]
             for number, (member, line) in enumerate(zip(members, lines, strict=True)):
                 if validates:
                     line |= member.validate(states[number], done == steps)
@@ -101,7 +104,7 @@ def fit(states, step, members, config, quiet=False, together=False, several=None
                     member.checkpoints.save(states[number])
                 if validates:
                     member.draw(states[number], member.recorder)
-            states = None  # of several members they are copies
+            states = []  # of several members they are copies
             timed_from, began = done, time.perf_counter()
     for member in members:
         member.checkpoints.wait()
@@ -116,12 +119,6 @@ def _together(trees, together):
 def _own(tree, number, together):
     """A member's part of a tree of `_together`."""
     return jax.tree.map(lambda leaf: leaf[number], tree) if together else tree
-
-
-def _batch(members, step, together):
-    """The raw patches of a step, [device, ...], or [device, member, ...]."""
-    batches = [member.reader.batch(step) for member in members]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *batches) if together else batches[0]
 
 
 def _next_call(done, config):
@@ -162,4 +159,4 @@ def _check_finite(rows, done, checkpoints):
             last = checkpoints.last_step
             good = f"the last good checkpoint is {f'step {last}' if last else 'none'} in {checkpoints.folder}"
             raise TrainingDiverged(f"{wrong[0].replace('_', ' ')} became {row[wrong[0]]} at step {number}; {good}; try a smaller"
-                                   " --config.optimizer.learning_rate")
+                                   " optimizer.learning_rate")

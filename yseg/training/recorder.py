@@ -1,7 +1,9 @@
 """The record of a training: metrics.jsonl, one object a line, and the same as TensorBoard events."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 from tensorboardX import SummaryWriter
@@ -11,7 +13,7 @@ from yseg.files import write_whole
 METRICS = "metrics.jsonl"
 
 
-def read_metrics(workdir):
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, dicts with "step"; up to the first line that is not whole. Empty if there is no file."""
     path = Path(workdir) / METRICS
     rows = []
@@ -35,7 +37,7 @@ class Recorder:
       active: whether anything is written: only one process of a job does.
     """
 
-    def __init__(self, workdir, step, active=True):
+    def __init__(self, workdir: str | os.PathLike, step: int, active: bool = True):
         self._workdir, self._step, self._active = Path(workdir), step, active
 
     def __enter__(self):
@@ -52,7 +54,7 @@ class Recorder:
             self._file.close()
             self._events.close()
 
-    def write(self, row):
+    def write(self, row: dict[str, Any]) -> None:
         """Append a row: a dict with "step" and finite numbers; None = undefined."""
         if not self._active:
             return
@@ -62,7 +64,7 @@ class Recorder:
             if name != "step" and value is not None:
                 self._events.add_scalar(name, value, row["step"])
 
-    def write_picture(self, name, path, step):
+    def write_picture(self, name: str, path: str | os.PathLike, step: int) -> None:
         """Show a PNG file in TensorBoard."""
         if self._active:
             self._events.add_image(name, matplotlib.image.imread(path)[..., :3], step, dataformats="HWC")

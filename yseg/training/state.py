@@ -1,102 +1,103 @@
 """The training state: all that changes from step to step, and all that a checkpoint holds."""
 
+import functools
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Int, PRNGKeyArray
 
-from yseg.config import has_reconstruction, level_weights
-from yseg.models import DomainClassifier, build_network
+from yseg.config import Experiment, Optimizer
+from yseg.methods import METHODS
 
 
 @flax.struct.dataclass
 class TrainState:
-    """step: int32 scalar, the steps done; params: {"network", "classifiers", ...} and batch_stats: see `yseg.objectives`.
+    """step: int32 scalar, the steps done; params: {"network", "classifiers", ...} and batch_stats: see `yseg.methods.method`.
 
     target_stats: the target's statistics of the segmentation network, as of the last estimate, see `yseg.training.statistics`.
     Both statistics are empty without batch normalisation.
     """
 
-    step: jax.Array
+    step: Int[Array, ""]
     params: Any
     batch_stats: Any
     target_stats: Any
     opt_state: Any
 
 
-def make_optimizer(config):
-    """The optax transformation and the learning-rate schedule (step -> float) of a `yseg.config.Optimizer`."""
-    peak, warmup = config.learning_rate, min(config.warmup_steps, config.steps)
-    decays = {
-        "constant": lambda: optax.constant_schedule(peak),
-        "exponential": lambda: optax.exponential_decay(peak, config.decay_steps, config.decay_rate, staircase=True),
-        "cosine": lambda: optax.cosine_decay_schedule(peak, max(config.steps - warmup, 1)),
-    }
-    schedule = decays[config.schedule]()
-    if warmup:
-        # From 1/n of the peak on, not from 0: the first step would change nothing but Adam's moments.
-        schedule = optax.join_schedules([optax.linear_schedule(peak / (warmup + 1), peak, warmup), schedule], [warmup])
-    parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
-    parts.append(optax.identity() if config.name == "sgd" and not config.momentum
-                 else optax.trace(config.momentum) if config.name == "sgd" else optax.scale_by_adam())
-    if config.weight_decay:
-        kernels = lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params)  # noqa: E731
-        parts.append(optax.add_decayed_weights(config.weight_decay, mask=kernels))
-    return optax.chain(*parts, optax.scale_by_learning_rate(schedule)), schedule
+def make_schedule(optimizer: Optimizer) -> optax.Schedule:
+    """The learning rate of a step; its warm-up starts at 1/n of the peak, as a first step at 0 would change nothing."""
+    peak, warmup = optimizer.learning_rate, min(optimizer.warmup_steps, optimizer.steps)
+    start = peak / (warmup + 1)
+    if optimizer.schedule == "constant":
+        return optax.warmup_constant_schedule(start, peak, warmup)
+    if optimizer.schedule == "exponential":
+        return optax.warmup_exponential_decay_schedule(start, peak, warmup, optimizer.decay_steps, optimizer.decay_rate,
+                                                       staircase=True)
+    return optax.warmup_cosine_decay_schedule(start, peak, warmup, max(optimizer.steps, warmup + 1))
 
 
-def create_state(config, key):
+def make_optimizer(optimizer: Optimizer) -> optax.GradientTransformation:
+    """The optax transformation of a `yseg.config.Optimizer`."""
+    schedule, decay = make_schedule(optimizer), optimizer.weight_decay
+    kernels = functools.partial(jax.tree.map, lambda leaf: leaf.ndim > 1)  # what decays: no offsets, no scales
+    if optimizer.name == "adam":
+        update = optax.adamw(schedule, weight_decay=decay, mask=kernels) if decay else optax.adam(schedule)
+    elif decay:  # optax has no SGD whose decay is decoupled from the gradient
+        update = optax.chain(optax.trace(optimizer.momentum), optax.add_decayed_weights(decay, mask=kernels),
+                             optax.scale_by_learning_rate(schedule))
+    else:
+        update = optax.sgd(schedule, optimizer.momentum)
+    return optax.chain(optax.clip_by_global_norm(optimizer.clip_norm), update) if optimizer.clip_norm else update
+
+
+def create_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
     """The state before the first step, on the host's default device.
 
     Args:
-      config: `yseg.config.Experiment`.
+      config: what it says of method, network, adaptation and optimiser.
       key: random key of the initialisation.
     """
-    network = build_network(config.model, config.method)
-    optimizer, _ = make_optimizer(config.optimizer)
-    side = network.multiple
-    whole = "everything" if has_reconstruction(config.method) else None
+    method = METHODS[config.method]
+    network = method.network(config.model)
+    optimizer, side = make_optimizer(config.optimizer), network.multiple
 
     @jax.jit  # one program, not one for every parameter
     def create(key):
-        network_key, classifier_key = jax.random.split(key)
-        variables = network.init(network_key, jnp.zeros((1, side, side, config.model.sections), jnp.float32), method=whole)
+        network_key, method_key = jax.random.split(key)
+        images = jnp.zeros((1, side, side, config.model.sections), jnp.float32)
+        variables = network.init(network_key, images, method=method.entry)
         batch_stats = variables.get("batch_stats", {})
-        params = {"network": variables["params"]}
-        if config.method == "dann":
-            classifier = DomainClassifier(config.adaptation.hidden)
-            params["classifiers"] = {
-                f"level_{level}": classifier.init(jax.random.fold_in(classifier_key, level),
-                                                  jnp.zeros((1, config.model.features * 2**level), jnp.float32))["params"]
-                for level in range(len(level_weights(config)))}
-        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, segmentation_part(batch_stats),
-                          optimizer.init(params))
+        params = {"network": variables["params"], **method.parameters(method_key, config.model, config.adaptation)}
+        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, segmentation_part(batch_stats), optimizer.init(params))
 
     return create(key)
 
 
-def segmentation_part(tree):
+def segmentation_part(tree: dict[str, Any]) -> dict[str, Any]:
     """What belongs to the segmentation network in the parameters or statistics of any method's network."""
     return {part: tree[part] for part in ("encoder", "decoder") if part in tree}
 
 
-def inference_variables(state, statistics):
+def inference_variables(state: TrainState, statistics: str) -> dict[str, Any]:
     """Variables of the segmentation network alone, for inference.
 
     Args:
       state: TrainState.
-      statistics: what batch normalisation uses: "source" = the running statistics of the training, "target" = the estimate of the
-        target's, "mixed" = mean and variance of a half-and-half mixture of the two.
+      statistics: what batch normalisation uses: "training" = the running statistics of the training, "target" = the estimate of
+        the target's, "mixed" = mean and variance of a half-and-half mixture of the two.
     """
-    source = segmentation_part(state.batch_stats)
-    chosen = {"source": lambda: source, "target": lambda: state.target_stats, "mixed": lambda: _mix(source, state.target_stats)}
+    training = segmentation_part(state.batch_stats)
+    chosen = {"training": lambda: training, "target": lambda: state.target_stats,
+              "mixed": lambda: _mix(training, state.target_stats)}
     return {"params": segmentation_part(state.params["network"]), "batch_stats": chosen[statistics]()}
 
 
-def _mix(source, target):
-    if "mean" in source and "var" in source:
-        half_distance = (source["mean"] - target["mean"]) / 2
-        return {"mean": (source["mean"] + target["mean"]) / 2, "var": (source["var"] + target["var"]) / 2 + half_distance**2}
-    return {name: _mix(source[name], target[name]) for name in source}
+def _mix(one, other):
+    if "mean" in one and "var" in one:
+        half_distance = (one["mean"] - other["mean"]) / 2
+        return {"mean": (one["mean"] + other["mean"]) / 2, "var": (one["var"] + other["var"]) / 2 + half_distance**2}
+    return {name: _mix(one[name], other[name]) for name in one}

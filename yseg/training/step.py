@@ -1,65 +1,76 @@
-"""One training step: augment, differentiate the objective, update. Pure."""
+"""One training step: augment, differentiate the method's loss, update. Pure."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, PRNGKeyArray
 
 from yseg import parallel
+from yseg.config import Augmentation, Experiment
 from yseg.data.augment import augment_batch
 from yseg.data.grey_levels import z_score
-from yseg.methods.objectives import Batch, Context, objective, sample_keys
-from yseg.training.state import TrainState, make_optimizer
+from yseg.methods import Batch, MethodLoss, context_of, loss_of
+from yseg.methods.parts import sample_keys
+from yseg.training.state import TrainState, make_optimizer, make_schedule
 
-# Keys of augmentation come from another branch than the objective's, so that a method can draw more without changing the images.
-AUGMENTATION, OBJECTIVE = 0, 1
-SOURCE, TARGET, LABELLED = 0, 1, 2
+# Keys of augmentation come from another branch than the loss's, so that a method can draw more without changing the images.
+AUGMENTATION, LOSS = 0, 1
+LABELLED, TARGET, JOINT = 0, 1, 2  # purposes of keys of augmentation
 
 
-def make_batch(raw, key, config):
+def make_batch(raw: Mapping[str, Array], key: PRNGKeyArray, augmentation: Augmentation) -> Batch:
     """The augmented, normalised `Batch` of raw patches.
 
     Args:
-      raw: dict of one device: index [batch]; source, target [batch, y, x, section] in the volumes' own types; labels
-        [batch, y, x]; source_statistics, target_statistics, see `z_score`. Without target for a source-only method. With
-        labelled patches of the target also labelled, labelled_labels and labelled_statistics.
+      raw: dict of one device: index [batch]; labelled, target [batch, y, x, section] in the volumes' own types; labels
+        [batch, y, x]; labelled_statistics, target_statistics, see `yseg.data.grey_levels.z_score`. Without target for a method
+        that does not see it. With labelled patches beside it also joint, joint_labels and joint_statistics.
       key: random key of the step.
-      config: `yseg.config.Experiment`.
+      augmentation: of every patch.
     """
-    def augmented(domain, name, labels):
+    def augmented(purpose, name, labels):
         images = z_score(raw[name], raw[f"{name}_statistics"])
-        return augment_batch(sample_keys(key, domain, raw["index"]), images, labels, config.augmentation)
+        return augment_batch(sample_keys(key, purpose, raw["index"]), images, labels, augmentation)
 
-    source, labels = augmented(SOURCE, "source", raw["labels"].astype(jnp.int32))
+    labelled, labels = augmented(LABELLED, "labelled", raw["labels"].astype(jnp.int32))
     target = augmented(TARGET, "target", None)[0] if "target" in raw else None
-    labelled = (None, None)
-    if "labelled" in raw:
-        labelled = augmented(LABELLED, "labelled", raw["labelled_labels"].astype(jnp.int32))
-    return Batch(raw["index"], source, labels, target, *labelled)
+    joint = augmented(JOINT, "joint", raw["joint_labels"].astype(jnp.int32)) if "joint" in raw else (None, None)
+    return Batch(raw["index"], labelled, labels, target, *joint)
 
 
-def make_step(config, network, axis_name=None, method=None):
+def make_step(config: Experiment, network: nn.Module, axis_name: str | None = None,
+              loss: MethodLoss | None = None) -> Callable[..., tuple[TrainState, dict[str, Any]]]:
     """The training step of an experiment: `step(state, raw, key) -> (state, metrics)`, a pure function.
 
     `raw` is one device's share of the patches (see `make_batch`), `key` the key of the whole run; the step's own is derived from
-    it and `state.step`. Metrics are float32 scalars: loss, its terms, learning_rate and gradient_norm. `method` is a function as
-    those of `yseg.objectives`; None = the config's.
+    it and `state.step`. Metrics are float32 scalars: loss, its terms, learning_rate and gradient_norm.
+
+    Args:
+      config: `yseg.config.Experiment`.
+      network: what the method asks for, see `yseg.methods.method.Method`.
+      axis_name: of the devices' axis; None = one device.
+      loss: instead of the config's.
     """
-    optimizer, schedule = make_optimizer(config.optimizer)
-    context, method = Context(network, config, axis_name), method or objective(config)
+    optimizer, schedule = make_optimizer(config.optimizer), make_schedule(config.optimizer)
+    context, loss = context_of(config, network, axis_name), loss or loss_of(config)
 
     def step(state, raw, key):
         key = jax.random.fold_in(key, state.step)
-        batch = make_batch(raw, jax.random.fold_in(key, AUGMENTATION), config)
+        batch = make_batch(raw, jax.random.fold_in(key, AUGMENTATION), config.augmentation)
         progress = state.step.astype(jnp.float32) / config.optimizer.steps
 
-        def loss_of(params):
+        def loss_of_parameters(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
-            return method(variables, batch, jax.random.fold_in(key, OBJECTIVE), progress, context)
+            return loss(variables, batch, jax.random.fold_in(key, LOSS), progress, context)
 
-        (loss, (metrics, batch_stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (value, (metrics, batch_stats)), gradients = jax.value_and_grad(loss_of_parameters, has_aux=True)(state.params)
         gradients = parallel.mean(gradients, axis_name)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        metrics = {"loss": loss, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.tree.norm(gradients)}
+        metrics = {"loss": value, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.tree.norm(gradients)}
         params = optax.apply_updates(state.params, updates)
         return TrainState(state.step + 1, params, batch_stats, state.target_stats, opt_state), metrics
 

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from urllib.parse import urlsplit
 
-from yseg.config import InputError
+from yseg.config import Domain, InputError
 from yseg.volumes import phantom
 
 
@@ -46,48 +46,65 @@ DATASETS = {
 }
 
 
-def resolve(domain, data_dir, flag="--config.source"):
-    """A copy of a `config.Domain` whose empty fields are filled from its data set. No file is touched.
+def resolve(domain: Domain, data_dir: str, flag: str = "domain", data_dir_flag: str = "data_dir") -> Domain:
+    """A copy of a `yseg.config.Domain` whose empty fields are filled from its data set. No file is touched.
+
+    What the domain says itself goes before what the catalog says. If its image is not the data set's own, nothing is filled in
+    and `dataset` is "" in the result, as labels, pixel size and licence are another volume's. If its labels are not the data
+    set's own, they do not get the data set's rule for foreground, but the default: the values may mean something else. A result
+    that is resolved again stays the same.
 
     Args:
-      domain: config.Domain; what it says itself goes before what the catalog says.
-      data_dir: the folder with the data sets' own folders (--config.data_dir); needed for named data sets only.
-      flag: the domain's flag, for messages.
+      domain: of which at least the data set or the image is given.
+      data_dir: the folder with the data sets' own folders; needed for named data sets only.
+      flag: what messages call the domain.
+      data_dir_flag: what messages call data_dir.
 
     Returns:
-      config.Domain with an image and a pixel size; with labels it also has a rule for foreground (default ">0"). A phantom
-      knows its pixel size.
+      Domain with an image and a pixel size; with labels it also has a rule for foreground (default ">0"). A phantom knows its
+      pixel size.
 
     Raises:
       InputError: unknown data set, no image, no pixel size, or no data_dir where it is needed.
     """
-    filled = dataclasses.replace(domain)
-    if domain.dataset:
-        if domain.dataset not in DATASETS:
-            raise InputError(f"{flag}.dataset={domain.dataset}: must be one of {', '.join(DATASETS)}")
-        dataset = DATASETS[domain.dataset]
-        filled.image = domain.image or _in_folder(data_dir, dataset.image, domain.dataset, flag)
-        filled.labels = domain.labels or _in_folder(data_dir, dataset.labels, domain.dataset, flag)
-        filled.pixel_size_nm = domain.pixel_size_nm or dataset.pixel_size_nm
-        filled.foreground = domain.foreground or dataset.foreground
-    if not filled.image:
+    if domain.dataset and domain.dataset not in DATASETS:
+        raise InputError(f"{flag}.dataset={domain.dataset}: must be one of {', '.join(DATASETS)}")
+    if not domain.dataset and not domain.image:
         raise InputError(f"{flag}.image is empty: give a volume, or a data set by {flag}.dataset ({', '.join(DATASETS)})")
-    filled.pixel_size_nm = filled.pixel_size_nm or _phantom_pixel_size_nm(filled.image)
-    if filled.pixel_size_nm <= 0:
-        raise InputError(f"{flag}.pixel_size_nm={filled.pixel_size_nm}: must be given for {filled.image}, in nm and above 0")
-    if filled.labels:
-        filled.foreground = filled.foreground or ">0"
-    return filled
-
-
-def _in_folder(data_dir, path, name, flag):
-    if not data_dir:
-        raise InputError(f"--config.data_dir is empty: {flag}.dataset={name} needs the folder of the data sets"
+    if domain.dataset and not domain.image and not data_dir:
+        raise InputError(f"{data_dir_flag} is empty: {flag}.dataset={domain.dataset} needs the folder of the data sets"
                          " (or set the environment variable YSEG_DATA)")
-    return os.path.join(data_dir, *path.split("/"))
+    filled = _filled(domain, data_dir)
+    pixel_size_nm = filled.pixel_size_nm or _phantom_pixel_size_nm(filled.image)
+    if pixel_size_nm <= 0:
+        unused = ""
+        if domain.dataset and not filled.dataset:
+            unused = f"; that of {flag}.dataset={domain.dataset} is not used, as {flag}.image is given"
+        raise InputError(f"{flag}.pixel_size_nm={pixel_size_nm}: must be given for {filled.image}, in nm and above 0{unused}")
+    foreground = filled.foreground or (">0" if filled.labels else "")
+    return dataclasses.replace(filled, pixel_size_nm=pixel_size_nm, foreground=foreground)
 
 
-def _phantom_pixel_size_nm(spec):
+def _filled(domain: Domain, data_dir: str) -> Domain:
+    """The domain with what its data set says about it; without the data set if its image is another's."""
+    if not domain.dataset:
+        return domain
+    dataset = DATASETS[domain.dataset]
+    image, labels = (os.path.join(data_dir, *path.split("/")) for path in (dataset.image, dataset.labels))
+    if domain.image and not (data_dir and _is_same(domain.image, image)):
+        return dataclasses.replace(domain, dataset="")
+    own_labels = not domain.labels or _is_same(domain.labels, labels)
+    return dataclasses.replace(
+        domain, image=domain.image or image, labels=domain.labels or labels,
+        pixel_size_nm=domain.pixel_size_nm or dataset.pixel_size_nm,
+        foreground=domain.foreground or (dataset.foreground if own_labels else ""))
+
+
+def _is_same(path: str, other: str) -> bool:
+    return os.path.abspath(os.path.expanduser(path)) == os.path.abspath(os.path.expanduser(other))
+
+
+def _phantom_pixel_size_nm(spec: str) -> float:
     """The pixel size of a phantom; 0 for every other volume, and for a phantom that does not exist."""
     parts = urlsplit(spec)
     return phantom.PIXEL_SIZE_NM.get(parts.netloc, 0.0) if parts.scheme == "phantom" else 0.0

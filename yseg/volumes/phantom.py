@@ -113,7 +113,7 @@ class Tissue:
     labels: np.ndarray  # 1 = mitochondrion
 
 
-def phantom(domain, shape=(24, 384, 384), seed=0):
+def phantom(domain: str, shape: tuple[int, ...] = (24, 384, 384), seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """An EM-like volume with its mitochondria: (image, labels), both uint8 [z, y, x]; labels are 1 in mitochondria, 0 elsewhere.
 
     The domain is "source" (like FIB-SEM of mouse) or "target" (like ssTEM of fly); the shape counts sections, rows and columns of
@@ -127,11 +127,11 @@ def phantom(domain, shape=(24, 384, 384), seed=0):
     if not isinstance(seed, int | np.integer) or seed < 0:
         raise InputError(f"phantom seed {seed!r}: must be a whole number of at least 0")
     look = APPEARANCES[domain]
-    random = np.random.Generator(np.random.PCG64([seed, list(APPEARANCES).index(domain)]))
+    random = np.random.Generator(np.random.PCG64([int(seed), list(APPEARANCES).index(domain)]))
     grid, warp = _deformation(random, look, shape)
-    cells = _cells(random, look, grid + warp)
-    position = grid + np.float32(1 - look.stiffness) * warp
-    tissue = Tissue(position, *cells, *np.zeros((2, *shape), np.float32), np.zeros(shape, np.uint8))
+    cell, rim, tilt = _cells(random, look, grid + warp)
+    tissue = Tissue(grid + np.float32(1 - look.stiffness) * warp, cell, rim, tilt,
+                    np.zeros(shape, np.float32), np.zeros(shape, np.float32), np.zeros(shape, np.uint8))
     _add_mitochondria(random, look, tissue)
     _add_bodies(random, look, tissue)
     image = _draw_cells(random, look, tissue)
@@ -142,16 +142,16 @@ def phantom(domain, shape=(24, 384, 384), seed=0):
     return _expose(random, look, image), tissue.labels
 
 
-def _voxel_nm(look):
+def _voxel_nm(look: Appearance) -> np.ndarray:
     return np.array([look.section_nm, look.pixel_size_nm, look.pixel_size_nm])
 
 
-def _number(random, look, shape, density):
+def _number(random: np.random.Generator, look: Appearance, shape: tuple[int, ...], density: float) -> int:
     """How many structures of a density (in a cubic micrometre) the volume gets; at least 1, which small volumes need."""
     return 1 + random.poisson(density * np.prod(_voxel_nm(look) * shape) * 1e-9)
 
 
-def _smooth_field(random, shape, spacing):
+def _smooth_field(random: np.random.Generator, shape: tuple[int, ...], spacing: np.ndarray | tuple[float, ...]) -> np.ndarray:
     """Gaussian noise float32 [z, y, x] of about unit variance: a cubic B-spline through control points `spacing` voxels apart."""
     counts = [int(np.ceil(size / step)) + 4 for size, step in zip(shape, spacing, strict=True)]
     field = random.standard_normal(counts).astype(np.float32) * np.float32(2.7 / 6**3)  # the spline divides the deviation by 2.7
@@ -165,29 +165,29 @@ def _smooth_field(random, shape, spacing):
     return field
 
 
-def _correlated_noise(random, shape, sigma):
+def _correlated_noise(random: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
     """Gaussian noise float32 [y, x] of unit variance, white noise filtered by a Gaussian of `sigma` pixels."""
     noise = ndimage.gaussian_filter(random.standard_normal(shape, np.float32), sigma, truncate=3)
     return noise * np.float32(2 * np.sqrt(np.pi) * sigma)
 
 
-def _step(x):
+def _step(x: np.ndarray) -> np.ndarray:
     """0 below 0, 1 above 1, smooth between: the antialiased edge of everything that is drawn."""
     x = np.clip(x, np.float32(0), np.float32(1))
     return x * x * (3 - 2 * x)
 
 
-def _line(distance, width):
+def _line(distance: np.ndarray, width: float | np.floating | np.ndarray) -> np.ndarray:
     """The profile of a membrane `width` nm thick at `distance` nm from its middle: 1 to 0."""
     return 1 - _step(np.abs(distance) / width)
 
 
-def _blend(image, grey, cover):
+def _blend(image: np.ndarray, grey: float | np.floating | np.ndarray, cover: np.ndarray) -> None:
     """Lay `grey` over `image` with opacity `cover`, in place."""
     image += (grey - image) * cover
 
 
-def _deformation(random, look, shape):
+def _deformation(random: np.random.Generator, look: Appearance, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Where each voxel lies (sections are misaligned), and how far two smooth deformations move it: nm, float32 [3, z, y, x]."""
     voxel = _voxel_nm(look)
     axes = ((np.arange(size) * step).astype(np.float32) for size, step in zip(shape, voxel, strict=True))
@@ -198,7 +198,7 @@ def _deformation(random, look, shape):
     return grid, np.stack(warp)
 
 
-def _cells(random, look, position):
+def _cells(random: np.random.Generator, look: Appearance, position: np.ndarray) -> tuple[np.ndarray, ...]:
     """(cell, rim, tilt) [z, y, x], see Tissue: cells are unions of Voronoi regions, of seeds on a jittered lattice with gaps."""
     spacing = np.array(look.seed_spacing_nm)[[0, 1, 1]]
     extent, margin = _voxel_nm(look) * position.shape[1:], 4 * look.warp_nm[0] + spacing
@@ -284,7 +284,7 @@ def _embed(look, tissue, box, depth, tilt, cell, sheath, edge, grey):
     np.maximum(tissue.cover[box], cover, out=tissue.cover[box])
 
 
-def _add_mitochondria(random, look, tissue):
+def _add_mitochondria(random: np.random.Generator, look: Appearance, tissue: Tissue) -> None:
     missing = wanted = look.mitochondrion_share * tissue.labels.size
     for attempt in range(1000):  # the last one may be too large, within reason; a tiny volume may have no room
         cell, box, depth, along, across, tilt = _tube(random, look, tissue, look.mitochondrion_radius_nm,
@@ -315,7 +315,7 @@ def _mitochondrion(random, look, depth, along, across, tilt):
     return grey
 
 
-def _add_bodies(random, look, tissue):
+def _add_bodies(random: np.random.Generator, look: Appearance, tissue: Tissue) -> None:
     """Dark bodies, where there is room."""
     for _ in range(_number(random, look, tissue.cell.shape, look.body_density)):
         cell, box, depth, _, _, tilt = _tube(random, look, tissue, look.body_radius_nm, (0, 150), look.sheath_nm)
@@ -324,7 +324,7 @@ def _add_bodies(random, look, tissue):
             _embed(look, tissue, box, depth, tilt, cell, look.sheath_nm / 2, 3 * look.pixel_size_nm, grey)
 
 
-def _draw_cells(random, look, tissue):
+def _draw_cells(random: np.random.Generator, look: Appearance, tissue: Tissue) -> np.ndarray:
     """Grey of the cytoplasm, of each cell its own, with dark granules, and of the membranes."""
     cells = int(tissue.cell.max()) + 1
     dark = random.random(cells) < look.dark_cell_share
@@ -348,7 +348,7 @@ def _around(look, tissue, voxel, radius):
     return box, np.sqrt(z[:, None, None] + y[:, None] + x)
 
 
-def _add_synapses(random, look, tissue, image):
+def _add_synapses(random: np.random.Generator, look: Appearance, tissue: Tissue, image: np.ndarray) -> None:
     """Dark densities along membranes."""
     for _ in range(_number(random, look, image.shape, look.synapse_density)):
         voxels = random.integers(0, image.shape, (60, 3))
@@ -358,7 +358,7 @@ def _add_synapses(random, look, tissue, image):
         _blend(image[box], np.float32(look.synapse_grey), (1 - along) * (1 - across))
 
 
-def _add_reticulum(random, look, tissue, image):
+def _add_reticulum(random: np.random.Generator, look: Appearance, tissue: Tissue, image: np.ndarray) -> None:
     """Tubules with a thin membrane and a pale lumen, inside one cell."""
     for _ in range(_number(random, look, image.shape, look.reticulum_density)):
         cell, box, depth, *_ = _tube(random, look, tissue, (18, 32), (40, 420), look.membrane_nm)
@@ -367,7 +367,7 @@ def _add_reticulum(random, look, tissue, image):
         _blend(image[box], np.float32(look.vesicle_grey), within * _line(depth, np.float32(look.membrane_nm * 0.8)))
 
 
-def _add_vesicles(random, look, tissue, image):
+def _add_vesicles(random: np.random.Generator, look: Appearance, tissue: Tissue, image: np.ndarray) -> None:
     """Clusters of synaptic vesicles (40 nm across) and single dense-core vesicles: balls with a membrane."""
     cores = random.integers(0, image.shape, (_number(random, look, image.shape, look.core_density), 3))
     vesicles = [(spot, random.uniform(20, 38), look.synapse_grey, 1.0) for spot in cores]
@@ -385,7 +385,7 @@ def _add_vesicles(random, look, tissue, image):
             _blend(image[box], np.float32(grey), np.float32(opacity) * (1 - _step(distance / 12 + 1)))
 
 
-def _expose(random, look, image):
+def _expose(random: np.random.Generator, look: Appearance, image: np.ndarray) -> np.ndarray:
     """The tissue's greys as the microscope records them: blurred, shaded, noisy, uint8."""
     shading = np.float32(look.shading) * _smooth_field(random, image.shape, (1, 160, 160))
     exposed = np.empty(image.shape, np.uint8)

@@ -6,9 +6,9 @@ import logging
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore as ts
@@ -25,13 +25,13 @@ TIFF, PNG = (".tif", ".tiff"), (".png",)
 class _Section(NamedTuple):
     """One section of a stack: what is known before it is decoded, and how to decode it."""
 
-    shape: tuple[int, int]
+    shape: tuple[int, ...]  # rows, columns
     dtype: np.dtype
     read: Callable[[], np.ndarray]
     label: str  # what messages call it
 
 
-def _stack(sections, name):
+def _stack(sections: list[_Section], name: str) -> ts.TensorStore:
     """The TensorStore of a list of sections: each is a chunk, decoded when it is read, by TensorStore's threads."""
     first = sections[0]
     for section in sections:
@@ -45,7 +45,7 @@ def _stack(sections, name):
             raise InputError(f"{name}: {section.label} is of type {section.dtype}, but {first.label} of {first.dtype};"
                              " all sections must be alike")
 
-    def read(domain, array, _):
+    def read(domain: ts.IndexDomain, array: np.ndarray, _: ts.VirtualChunkedReadParameters) -> None:
         array[0] = _decode(sections[domain[0].inclusive_min], name)
 
     _decode(first, name)  # what holds for all sections, such as a compression that cannot be read, is found now
@@ -57,7 +57,7 @@ def _stack(sections, name):
         context=ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}}))
 
 
-def _decode(section, name):
+def _decode(section: _Section, name: str) -> np.ndarray:
     """The pixels [y, x] of a section; 1-bit becomes 0 and 255."""
     try:
         values = section.read()
@@ -68,7 +68,7 @@ def _decode(section, name):
     return values * np.uint8(255) if values.dtype == bool else values
 
 
-def _stored(dtype):
+def _stored(dtype: np.dtype) -> np.dtype:
     """The type of a stack whose files have `dtype`: 1-bit becomes uint8."""
     return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
 
@@ -76,13 +76,13 @@ def _stored(dtype):
 # --- TIFF ---
 
 
-def open_tiff(spec, name):
+def open_tiff(spec: str, name: str) -> ts.TensorStore:
     """The TensorStore of a TIFF file, see `yseg.volumes.volume.open_volume`; `name` is what messages call it."""
     return _stack(_tiff_sections(spec, name), name)
 
 
 @contextlib.contextmanager
-def _without_log():
+def _without_log() -> Iterator[None]:
     """Keep tifffile from logging what is raised in one line anyway."""
     logger, reject = logging.getLogger("tifffile"), lambda _: False
     logger.addFilter(reject)
@@ -92,7 +92,7 @@ def _without_log():
         logger.removeFilter(reject)
 
 
-def _tiff_sections(path, name):
+def _tiff_sections(path: str | Path, name: str) -> list[_Section]:
     """The sections of a TIFF file; InputError if its page table or the data it points to are incomplete."""
     try:
         with _without_log(), tifffile.TiffFile(path) as file:
@@ -114,14 +114,14 @@ def _tiff_sections(path, name):
             for number, page in enumerate(pages)]
 
 
-def _read_page(path, offset):
+def _read_page(path: str | Path, offset: int) -> np.ndarray:
     """Decode the page whose table is at `offset`. The file is opened anew: nothing is shared between threads, or left open."""
     with _without_log(), tifffile.TiffFile(path) as file:
         file.filehandle.seek(offset)
         return tifffile.TiffPage(file, index=0).asarray(maxworkers=1)
 
 
-def _raw_sections(path, series, file_size):
+def _raw_sections(path: str | Path, series: Any, file_size: int) -> list[_Section]:
     """The sections of an uncompressed 3-D series behind a single page table."""
     count, *shape = series.shape
     size = int(np.prod(shape)) * series.dtype.itemsize
@@ -129,20 +129,22 @@ def _raw_sections(path, series, file_size):
         raise ValueError(f"its {count} sections reach beyond the end of the file")
     dtype = series.dtype.newbyteorder(series.parent.byteorder)
 
-    def read(number):
+    def read(number: int) -> np.ndarray:
         return np.fromfile(path, dtype, int(np.prod(shape)), offset=series.dataoffset + number * size).reshape(shape)
 
     return [_Section(tuple(shape), dtype, functools.partial(read, number), f"section {number}") for number in range(count)]
 
 
-def _chain_ends(file):
+def _chain_ends(file: tifffile.TiffFile) -> bool:
     """Whether the list of pages ends as it should: the last page says that there is no next one."""
+    if file.pages.next_page_offset is None:
+        return False
     file.filehandle.seek(file.pages.next_page_offset)
     link = file.filehandle.read(file.tiff.offsetsize)
     return len(link) == file.tiff.offsetsize and struct.unpack(file.tiff.offsetformat, link)[0] == 0
 
 
-def _check_page(page, number, file_size):
+def _check_page(page: Any, number: int, file_size: int) -> None:
     """ValueError unless all data of a page lie inside the file."""
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
     if len(parts) != np.prod(page.chunked):
@@ -156,12 +158,12 @@ def _check_page(page, number, file_size):
 # --- PNG, folders ---
 
 
-def open_png(spec, name):
+def open_png(spec: str, name: str) -> ts.TensorStore:
     """The TensorStore of a PNG file, a volume of one section."""
     return _stack([_png_section(Path(spec), name)], name)
 
 
-def open_folder(spec, name):
+def open_folder(spec: str, name: str) -> ts.TensorStore:
     """The TensorStore of a folder of .tif or .png sections in natural order."""
     files = sorted((path for path in Path(spec).iterdir()
                     if path.suffix.lower() in TIFF + PNG and not path.name.startswith(".")), key=_natural)
@@ -172,19 +174,19 @@ def open_folder(spec, name):
     return _stack([_png_section(path, name) if path.suffix.lower() in PNG else _single_page(path, name) for path in files], name)
 
 
-def _natural(path):
+def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     """Sort key that compares the numbers in a file name as numbers."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", path.name)], path.name
 
 
-def _single_page(path, name):
+def _single_page(path: Path, name: str) -> _Section:
     sections = _tiff_sections(path, f"{name}: {path.name}")
     if len(sections) != 1:
         raise InputError(f"{name}: {path.name} has {len(sections)} pages; each file of a folder must be one section")
     return sections[0]._replace(label=path.name)
 
 
-def _png_section(path, name):
+def _png_section(path: Path, name: str) -> _Section:
     """A PNG file as a section; InputError if it does not end as a PNG file ends."""
     try:
         with PngImageFile(path) as image:  # and not Image.open, which refuses large sections as "decompression bombs"
@@ -200,6 +202,6 @@ def _png_section(path, name):
     return _Section((rows, columns), np.dtype(mode.typestr), functools.partial(_read_png, path), path.name)
 
 
-def _read_png(path):
+def _read_png(path: Path) -> np.ndarray:
     with PngImageFile(path) as image:
         return np.asarray(image)

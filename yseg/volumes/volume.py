@@ -6,14 +6,16 @@ format is a function there and a line in `_FORMATS`. What can be found wrong wit
 
 import contextlib
 import os
-import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import tensorstore as ts
+from numpy.typing import DTypeLike
 
 from yseg.config import InputError
+from yseg.files import whole_folder
 from yseg.volumes.phantom import phantom
 from yseg.volumes.sections import PNG, TIFF, open_folder, open_png, open_tiff
 from yseg.volumes.stores import has_zarr_metadata, is_chunked, is_hdf5, open_chunked, open_hdf5, times
@@ -21,7 +23,7 @@ from yseg.volumes.stores import has_zarr_metadata, is_chunked, is_hdf5, open_chu
 _CHUNK = 512  # side of a created volume's chunks, which are single sections as they are segmented one by one
 
 
-def open_volume(spec, flag=""):
+def open_volume(spec: str, flag: str = "") -> ts.TensorStore:
     """Open a volume for reading, lazily.
 
     Args:
@@ -48,7 +50,7 @@ def open_volume(spec, flag=""):
     return opened(spec, name)
 
 
-def check_pair(image, labels, image_flag, labels_flag):
+def check_pair(image: ts.TensorStore, labels: ts.TensorStore, image_flag: str, labels_flag: str) -> None:
     """InputError, naming both flags and shapes, unless an image volume and its label volume have the same shape."""
     if tuple(image.shape) != tuple(labels.shape):
         raise InputError(f"{labels_flag}: shape {times(labels.shape)} differs from {times(image.shape)} of {image_flag}"
@@ -58,7 +60,7 @@ def check_pair(image, labels, image_flag, labels_flag):
 # --- Phantoms ---
 
 
-def _open_phantom(spec, name):
+def _open_phantom(spec: str, name: str) -> ts.TensorStore:
     parts = urlsplit(spec)
     options = {"shape": "24,384,384", "seed": "0"} | dict(parse_qsl(parts.query))
     form = "must be phantom://DOMAIN/image or phantom://DOMAIN/labels, with ?shape=z,y,x&seed=0"
@@ -72,7 +74,7 @@ def _open_phantom(spec, name):
     return ts.array(image if parts.path == "/image" else labels)
 
 
-_FORMATS = (
+_FORMATS: tuple[tuple[str, Callable[[str], bool], Callable[[str, str], ts.TensorStore]], ...] = (
     # What messages call it, whether a spec is one, and how it is opened: (spec, what messages call the volume) -> TensorStore.
     ("phantom://...", lambda spec: spec.startswith("phantom://"), _open_phantom),
     ("a .zarr, .n5 or .precomputed array (also s3:// or gs://)", is_chunked, open_chunked),
@@ -83,14 +85,14 @@ _FORMATS = (
 )
 
 
-def _has_suffix(spec, suffixes):
+def _has_suffix(spec: str, suffixes: tuple[str, ...]) -> bool:
     return "://" not in spec and Path(spec).suffix.lower() in suffixes and not os.path.isdir(spec)
 
 
 # --- Writing ---
 
 
-def check_output(spec, overwrite=False, flag="--output"):
+def check_output(spec: str, overwrite: bool = False, flag: str = "--output") -> None:
     """InputError unless a volume can be created at `spec`: a path that ends in .zarr and is free or may be overwritten."""
     name = f"{flag}={spec}"
     if "://" in spec or Path(spec).suffix != ".zarr":
@@ -102,12 +104,13 @@ def check_output(spec, overwrite=False, flag="--output"):
 
 
 @contextlib.contextmanager
-def create_volume(spec, shape, dtype, pixel_size_nm, section_nm=None, overwrite=False, flag="--output"):
+def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_nm: float, section_nm: float | None = None,
+                  overwrite: bool = False, *, flag: str = "--output") -> Iterator[ts.TensorStore]:
     """Create a Zarr v3 array; a context manager that yields it as a writable TensorStore [z, y, x].
 
-    It is written under another name beside `spec` and gets its own when the block is left without an exception, so that
-    nothing half-written is taken for whole; after an exception nothing is left. The voxel size is stored in the attributes
-    `dimension_units` (read by TensorStore and Neuroglancer) and, if section_nm is known, `voxel_size`, `units` and `axis_names`.
+    It is there whole or not at all, see `yseg.files.whole_folder`: it gets its name when the block is left without an exception,
+    and after one nothing is left. The voxel size is stored in the attributes `dimension_units` (read by TensorStore and
+    Neuroglancer) and, if section_nm is known, `voxel_size`, `units` and `axis_names`.
 
     Args:
       spec: a path that ends in .zarr.
@@ -120,27 +123,24 @@ def create_volume(spec, shape, dtype, pixel_size_nm, section_nm=None, overwrite=
 
     Raises:
       InputError: see `check_output`; or the folder cannot be written to.
+      OSError: the finished volume cannot get its name; it is kept, and the message says where.
     """
     check_output(spec, overwrite, flag)
-    target = Path(spec).absolute()
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{flag}={spec}: cannot be created ({error.strerror})") from error
-    try:
-        yield _create_zarr(partial, shape, np.dtype(dtype), (section_nm, pixel_size_nm, pixel_size_nm))
-        check_output(spec, overwrite, flag)  # another may have appeared in the meantime
-        _move_into_place(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(whole_folder(spec, replace=overwrite))
+        except OSError as error:
+            raise InputError(f"{flag}={spec}: cannot be created ({error.strerror})") from error
+        yield _create_zarr(folder, shape, np.dtype(dtype), (section_nm, pixel_size_nm, pixel_size_nm))
+        if overwrite:
+            check_output(spec, overwrite, flag)  # something else may have taken its place in the meantime
 
 
-def _create_zarr(path, shape, dtype, voxel_nm):
-    attributes = {}
-    if None not in voxel_nm:
-        attributes = {"voxel_size": [float(size) for size in voxel_nm], "units": ["nm"] * 3, "axis_names": ["z", "y", "x"]}
+def _create_zarr(path: Path, shape: Sequence[int], dtype: np.dtype,
+                 voxel_nm: tuple[float | None, float, float]) -> ts.TensorStore:
+    """An empty array in the folder `path`; voxel_nm is (section distance or None, y, x)."""
+    known = [float(size) for size in voxel_nm if size is not None]
+    attributes = {"voxel_size": known, "units": ["nm"] * 3, "axis_names": ["z", "y", "x"]} if len(known) == 3 else {}
     blosc = {"cname": "zstd", "clevel": 5, "shuffle": "shuffle" if dtype.itemsize > 1 else "noshuffle"}
     metadata = {
         "shape": [int(size) for size in shape],
@@ -150,14 +150,6 @@ def _create_zarr(path, shape, dtype, voxel_nm):
         "dimension_names": ["z", "y", "x"],
         "attributes": attributes,
     }
+    units = [None if size is None else f"{size} nm" for size in voxel_nm]
     return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/"}, "metadata": metadata},
-                   dimension_units=[size and (size, "nm") for size in voxel_nm], create=True, delete_existing=True).result()
-
-
-def _move_into_place(partial, target):
-    """Give the finished volume its name; an old one is kept until then."""
-    old = target.with_name(f"{partial.name}.old")
-    if target.exists():
-        target.rename(old)
-    partial.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+                   dimension_units=units, create=True).result()

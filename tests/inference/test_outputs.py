@@ -1,0 +1,85 @@
+"""What becomes of blocks: their classes, their scores, a volume that is written."""
+
+import itertools
+
+import numpy as np
+import pytest
+from tiled import assemble
+
+from yseg.config import InputError
+from yseg.data.box import Box
+from yseg.data.labels import LabelRule, apply_rule, parse_rule
+from yseg.inference.outputs import predicted_classes, score, write_segmentation
+from yseg.metrics.counts import Counts, scores
+from yseg.volumes.volume import create_volume, open_volume
+
+REGION = Box((1, 5, 9), (3, 70, 50))
+
+
+def test_classes_are_thresholded_or_the_most_probable():
+    binary = np.array([[0.6, 0.4], [0.4, 0.6], [0.1, 0.9]], np.float32)
+    assert predicted_classes(binary, 0.6).tolist() == [0, 1, 1]
+    assert predicted_classes(binary, 0.4).tolist() == [1, 1, 1]
+    many = np.array([[0.2, 0.3, 0.5], [0.4, 0.3, 0.3]], np.float32)
+    assert predicted_classes(many, 0.99).tolist() == [2, 0]
+    assert predicted_classes(many, 0.5).dtype == np.uint8
+
+
+def random_blocks(region, classes):
+    """Blocks of a region with random probabilities, some of which are exactly at a threshold."""
+    random = np.random.default_rng(4)
+    sections, rows, columns = zip(region.start, region.stop, strict=True)
+    for section in range(*sections):
+        for first, last in itertools.pairwise((rows[0], rows[0] + 20, rows[1])):
+            box = Box((section, first, columns[0]), (section + 1, last, columns[1]))
+            values = random.integers(1, 6, (*box.shape, classes)).astype(np.float32)
+            yield box, values / values.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_score_is_that_of_the_segmentation_of_the_region(classes):
+    rule = LabelRule(parse_rule(">0", "--foreground"))
+    labels = open_volume("phantom://source/labels?shape=3,70,62&seed=0")
+    thresholds = (0.3, 0.5, 0.7) if classes == 2 else (0.5,)
+    counts = score(random_blocks(REGION, classes), labels, rule, REGION, thresholds=thresholds, classes=classes)
+    probabilities = assemble(random_blocks(REGION, classes), REGION, classes)
+    truth = apply_rule(labels.read().result(), rule)[REGION.slices]
+    for index, threshold in enumerate(thresholds):
+        expected = Counts.zeros(2, (threshold,), classes).add_predictions(truth, predicted_classes(probabilities, threshold))
+        assert scores(counts, index) == scores(expected)
+    assert counts.matrices[:, 0].sum() == np.prod(REGION.shape)
+
+
+def test_a_label_that_is_no_class_of_the_model_is_named_with_its_section():
+    labels = open_volume("phantom://source/labels?shape=3,70,62&seed=0")
+    truth = labels.read().result()[REGION.slices]
+    section = int(np.flatnonzero((truth >= 2).any((1, 2)))[0]) + REGION.start[0]
+    with pytest.raises(InputError, match=rf"^model\.classes=2: must be above \d+, a label in section {section}$"):
+        score(random_blocks(REGION, 2), labels, LabelRule(parse_rule("classes", "--foreground")), REGION, thresholds=(0.5,),
+              classes=2)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_everything_is_written_relative_to_the_region(tmp_path, classes):
+    with create_volume(str(tmp_path / "out.zarr"), REGION.shape, np.uint8, 5.0) as output:
+        output.write(np.uint8(99)).result()
+        write_segmentation(random_blocks(REGION, classes), output, REGION, 0.4)
+    expected = predicted_classes(assemble(random_blocks(REGION, classes), REGION, classes), 0.4)
+    np.testing.assert_array_equal(open_volume(str(tmp_path / "out.zarr")).read().result(), expected)
+
+
+def test_of_many_blocks_few_wait_to_be_written(tmp_path):
+    """More would fill the memory where the disk is slower than the network; none is lost."""
+    region = Box((0, 0, 0), (40, 2, 3))
+    alive = []
+
+    def blocks():
+        for section in range(40):
+            box = Box((section, 0, 0), (section + 1, 2, 3))
+            alive.append(box)
+            yield box, np.full((*box.shape, 2), 0.5, np.float32) + np.float32([0.1, -0.1]) * (-1) ** section
+
+    with create_volume(str(tmp_path / "out.zarr"), region.shape, np.uint8, 5.0) as output:
+        write_segmentation(blocks(), output, region, 0.5)
+    written = open_volume(str(tmp_path / "out.zarr")).read().result()
+    np.testing.assert_array_equal(written, np.broadcast_to((np.arange(40) % 2)[:, None, None], region.shape))
