@@ -5,7 +5,7 @@ A 2-D U-Net is trained on the labelled EPFL training volume and adapted to the V
 is scored by the IoU on the last 33 % of the VNC stack along x, which no method sees in training.
 
 Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 900 steps, 4 (ft)
-to 8 minutes (ynet) on two CPU cores. IoU, mean of three seeds: ft 0.496, ynet 0.515.
+to 8 minutes (ynet) on two CPU cores. IoU, mean of three seeds: ft 0.489, ynet 0.511 (configs/README.md).
 
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/epfl_to_vnc/ynet
     python -m launch.evaluate --workdir=runs/epfl_to_vnc/ynet

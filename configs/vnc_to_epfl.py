@@ -5,8 +5,8 @@ imaging, ISBI 2019. A 2-D U-Net is trained on the labelled VNC stack and adapted
 both at 10 nm; it is scored by the IoU on the last 33 % of the EPFL volume along x, which no method sees in training.
 
 Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 900 steps, as
-epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two CPU cores. IoU, mean of three seeds: ft 0.597, ynet 0.589; with a matched
-threshold 0.643 and 0.640.
+epfl_to_vnc: 4 (ft) to 8 minutes (ynet) on two CPU cores. IoU, mean of three seeds: ft 0.600, ynet 0.581; with a matched
+threshold 0.651 and 0.633 (configs/README.md).
 
     python -m launch.train --config=configs/vnc_to_epfl.py:ynet --workdir=runs/vnc_to_epfl/ynet
     python -m launch.evaluate --workdir=runs/vnc_to_epfl/ynet

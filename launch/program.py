@@ -312,8 +312,9 @@ def _complain(message, code):
 
 def _with_flags(message):
     """A message with the config's knobs, such as model.levels=3, as they are spelt on the command line."""
-    names = sorted((name.removeprefix("config.") for name in _knob_names() if name.count(".") > 1), key=len, reverse=True)
-    return re.sub(rf"(?<![\w./-])({'|'.join(map(re.escape, names))})\b", r"--config.\1", message)
+    names = sorted((name.removeprefix("config.") for name in _knob_names()), key=len, reverse=True)
+    known = "|".join(re.escape(name) + (r"\b" if "." in name else "(?==)") for name in names)  # such as seed=0 alone
+    return re.sub(rf"(?<![\w./-])({known})", r"--config.\1", message)
 
 
 def _quieten():

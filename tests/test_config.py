@@ -62,7 +62,8 @@ def test_every_knob_has_a_meaning_and_a_default_of_its_type_within_its_range():
 
 @pytest.mark.parametrize(("at_once", "log_every", "steps"), [(1, 1, 1), (20, 20, 1200), (5, 20, 5), (1, 20, 0)])
 def test_steps_in_one_call_up_to_a_line_of_metrics_and_the_training_are_valid(at_once, log_every, steps):
-    check(Experiment(sampling=Sampling(steps_at_once=at_once), record=Record(log_every=log_every), optimizer=Optimizer(steps=steps)))
+    check(Experiment(sampling=Sampling(steps_at_once=at_once), record=Record(log_every=log_every),
+                     optimizer=Optimizer(steps=steps)))
 
 
 @pytest.mark.parametrize(("at_once", "log_every", "steps"), [(21, 20, 1200), (2, 1, 1200), (6, 20, 5), (2, 20, 0)])
@@ -85,7 +86,8 @@ def test_several_steps_in_one_call_are_refused_for_volumes_that_are_read_as_need
 
 @pytest.mark.parametrize(("method", "labels", "steps"), [
     ("ynet", TargetLabels(), 10), ("ynet", TargetLabels(NONE, 0.5), 10), ("ynet", TargetLabels(NONE, 0.0), 10),
-    ("ynet", TargetLabels(JOINT, 0.15), 10), ("ft", TargetLabels(JOINT, 1.0, BOXES), 10), ("coral", TargetLabels(JOINT, 0.0, BOXES), 0),
+    ("ynet", TargetLabels(JOINT, 0.15), 10), ("ft", TargetLabels(JOINT, 1.0, BOXES), 10),
+    ("coral", TargetLabels(JOINT, 0.0, BOXES), 0),
     ("ft", TargetLabels(ONLY, 0.15), 10), ("ft", TargetLabels(ONLY, 0.15, BOXES, "run"), 10),
     ("ft", TargetLabels(ONLY, 0.0, BOXES), 10), ("ft", TargetLabels(ONLY, 0.0, start="run"), 0),
     ("ft", TargetLabels(ONLY, 0.15, BOXES, "run", 1.0), 10)])
@@ -100,7 +102,8 @@ def test_uses_of_target_labels_that_are_valid(method, labels, steps):
                                       " --config.target_labels.use=joint or only"),
     ("ynet", TargetLabels(ONLY), "--config.method=ynet: must be ft with --config.target_labels.use=only"),
     ("mmd", TargetLabels(ONLY, boxes=BOXES), "--config.method=mmd: must be ft with --config.target_labels.use=only"),
-    ("ynet", TargetLabels(JOINT, 0.0), "--config.target_labels.fraction=0: must be above 0 with --config.target_labels.use=joint"),
+    ("ynet", TargetLabels(JOINT, 0.0), "--config.target_labels.fraction=0: must be above 0 with"
+                                       " --config.target_labels.use=joint"),
     ("ft", TargetLabels(ONLY, 0.0), "--config.target_labels.fraction=0: must be above 0 with --config.target_labels.use=only"),
     ("ft", TargetLabels(ONLY, 0.0, start="run"), "--config.target_labels.fraction=0: must be above 0"),
     ("ft", TargetLabels("often"), "--config.target_labels.use='often': must be one of none, joint, only"),

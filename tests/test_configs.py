@@ -10,10 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import domain
 
 from launch import program, train
-from yseg.config import METHODS, Domain, Inference, InputError, Record, Sampling, check, from_json, to_json, uses_target
-from yseg.models import build_network
+from yseg.config import METHODS, Inference, InputError, Record, Sampling, check
+from yseg.config_json import from_json, to_json
+from yseg.methods import METHODS as RECORDS
+from yseg.runs.resolve import resolve
 from yseg.training.state import create_state
 from yseg.training.step import make_step
 from yseg.volumes.catalog import DATASETS
@@ -33,11 +36,11 @@ def load(path, method, *overrides):
 
 def tiny(config):
     """The config's method, loss, augmentation and optimiser, with a tiny network, and nothing that a step does not depend on."""
-    return dataclasses.replace(
-        config, name="", data_dir="", source=Domain(), target=Domain(), sampling=Sampling(patch_size=16, batch_size=2),
-        model=dataclasses.replace(config.model, levels=2, features=4),
+    return resolve(dataclasses.replace(
+        config, name="", data_dir="", source=domain("source"), target=domain("target"),
+        sampling=Sampling(patch_size=16, batch_size=2), model=dataclasses.replace(config.model, levels=2, features=4),
         adaptation=dataclasses.replace(config.adaptation, level_weights=()),
-        optimizer=dataclasses.replace(config.optimizer, steps=1, warmup_steps=0), record=Record(), inference=Inference())
+        optimizer=dataclasses.replace(config.optimizer, steps=1, warmup_steps=0), record=Record(), inference=Inference()))
 
 
 @functools.cache
@@ -45,15 +48,16 @@ def first_step(text):
     """Loss and the largest change of a parameter in the first step on the phantom; configs that are alike when tiny share it."""
     config = from_json(text)
     raw = {"index": jnp.arange(2)}
-    for domain in ("source", "target") if uses_target(config.method) else ("source",):
+    method = RECORDS[config.method]
+    for name in ("labelled", "target") if method.sees_target else ("labelled",):
         # A part with foreground, without which overlaps have no gradient.
-        image, labels = (volume[:, :16, 8:24] for volume in phantom(domain, (2, 64, 64)))
-        raw[domain] = jnp.asarray(image[..., None])
-        raw[f"{domain}_statistics"] = jnp.array([image.mean(), image.std()], jnp.float32)
-        if domain == "source":
+        image, labels = (volume[:, :16, 8:24] for volume in phantom("target" if name == "target" else "source", (2, 64, 64)))
+        raw[name] = jnp.asarray(image[..., None])
+        raw[f"{name}_statistics"] = jnp.array([image.mean(), image.std()], jnp.float32)
+        if name == "labelled":
             raw["labels"] = jnp.asarray(labels, jnp.int32)
     state = create_state(config, jax.random.key(0))
-    step = jax.jit(make_step(config, build_network(config.model, config.method)), compiler_options=QUICK)
+    step = jax.jit(make_step(config, method.network(config.model)), compiler_options=QUICK)
     after, metrics = step(state, raw, jax.random.key(1))
     changes = jax.tree.map(lambda before, after: np.abs(np.asarray(before) - np.asarray(after)).max(), state.params, after.params)
     return float(metrics["loss"]), float(max(jax.tree.leaves(changes)))

@@ -7,7 +7,7 @@ written as `config.json` into the workdir (`yseg.config_json`). Nothing in here 
 import dataclasses
 import math
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 STATISTICS = ("training", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
@@ -236,7 +236,7 @@ def required(expected: Any) -> Any:
     return next(part for part in typing.get_args(expected) if part is not type(None)) if may_be_empty(expected) else expected
 
 
-def knobs(config: Any, prefix: str = "--config") -> Iterator[tuple[str, Any, dict[str, Any], Any]]:
+def knobs(config: Any, prefix: str = "--config") -> Iterator[tuple[str, Any, Mapping[str, Any], Any]]:
     """Yield (flag, type, metadata, value) for every knob, depth first. A flag is spelt as on the command line."""
     types = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):

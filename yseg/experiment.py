@@ -41,7 +41,6 @@ from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
 from yseg.report import overlay, progress
 from yseg.runs.folder import REPORT, read_config
-from yseg.runs.resolve import resolve
 from yseg.runs.samples import copying, middle_section
 from yseg.runs.session import compiled_step, prepare, run
 from yseg.trained.export import export
@@ -79,7 +78,7 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -
     return run([prepared], compiled_step(prepared.config, prepared.devices), quiet)[0]
 
 
-def supervised(config: Experiment, fraction: float, start: str | os.PathLike = "",
+def supervised(config: ResolvedExperiment, fraction: float, start: str | os.PathLike = "",
                sections: Sequence[int] | None = None) -> ResolvedExperiment:
     """The config of a training on labels of the target only: a fine-tuning of a run, or an oracle from scratch.
 
@@ -94,16 +93,14 @@ def supervised(config: Experiment, fraction: float, start: str | os.PathLike = "
     """
     if not (0 <= fraction <= 1 and (fraction or start)):
         raise InputError(f"--fraction={fraction}: must be at least 0 and at most 1")
-    # What is trained on the target has the target's statistics as its own.
-    plain = dataclasses.replace(config, method="ft", target_labels=TargetLabels(),
-                                model=dataclasses.replace(config.model, batch_statistics="training"))
-    resolved = resolve(plain)
-    target = open_own_domain(resolved, "target", with_labels=True)
+    target = open_own_domain(config, "target", with_labels=True)
     boxes = label_boxes(target.split.train, target.grid, fraction, seed=config.seed, patch_size=config.sampling.patch_size,
                         sections=sections)
     before = _fraction_before(config, start, fraction) if start else 0.0
     labels = TargetLabels(ONLY, fraction, boxes, str(Path(start).absolute()) if start else "", before)
-    return dataclasses.replace(resolved, target_labels=labels)
+    # What is trained on the target has the target's statistics as its own.
+    return dataclasses.replace(config, method="ft", target_labels=labels,
+                               model=dataclasses.replace(config.model, batch_statistics="training"))
 
 
 def _fraction_before(config, start, fraction):
@@ -199,7 +196,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
     predicted = np.zeros(kept.shape, np.uint8)
     blocks = copying(_with_progress(network.predict(volume, [box]), box, "Evaluating", quiet), kept, predicted, number)
-    counts = score(blocks, volume.labels, volume.rule, box, thresholds=(number,), classes=config.model.classes)
+    counts = score(blocks, volume.classes, box, thresholds=(number,), classes=config.model.classes)
     results = {
         "experiment": config.name, "method": network.provenance.get("method"), "seed": network.provenance.get("seed"),
         "step": network.step, "batch_statistics": network.statistics,
@@ -263,7 +260,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     picture = np.zeros(shown.shape, np.uint8)
     blocks = copying(_with_progress(network.predict(volume, [box]), box, "Segmenting", quiet), shown, picture, number)
     section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
-    with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm, overwrite) as store:
+    with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm=section_nm, overwrite=overwrite) as store:
         write_segmentation(blocks, store, box, number)
     if network.reports is not None:
         title = f"{network.config.name}: {_name(known.image)}, section {shown.start[0]}"
@@ -305,7 +302,7 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
 def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
     """The `yseg.config.Domain` to score, and its opened Volume."""
     if image:
-        known = given_domain(config, image, labels, pixel_size_nm, foreground)
+        known = given_domain(config, image, labels=labels, pixel_size_nm=pixel_size_nm, foreground=foreground)
         if not known.labels:
             raise InputError(f"--labels is missing: must be the label volume of --image={image}")
         return known, open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=True)

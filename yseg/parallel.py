@@ -97,7 +97,7 @@ def _encoded(error):
     if error is None:
         return np.zeros(_OUTCOME_BYTES, np.uint8)
     kind, text = (_REFUSED, f"{error}") if isinstance(error, InputError) else (_FAILED, f"{type(error).__name__}: {error}")
-    said = bytes([kind]) + text.encode()
+    said = bytes([kind]) + text.encode(errors="replace")
     return np.frombuffer(said[:_OUTCOME_BYTES].ljust(_OUTCOME_BYTES, b"\0"), np.uint8)
 
 
@@ -133,7 +133,7 @@ def devices_for(global_batch: int) -> Devices:
     """
     processes = jax.process_count()
     if global_batch % processes:
-        raise InputError(f"batch_size={global_batch}: must be a multiple of the number of processes, {processes}")
+        raise InputError(f"sampling.batch_size={global_batch}: must be a multiple of the number of processes, {processes}")
     of_process = [list(group) for _, group in itertools.groupby(all_devices().all, lambda device: device.process_index)]
     count = max(number for number in range(1, min(map(len, of_process)) + 1) if global_batch // processes % number == 0)
     return _devices(device for group in of_process for device in group[:count])
@@ -145,7 +145,7 @@ def idle_devices(global_batch: int) -> str | None:
     if used == there:
         return None
     return (f"uses {used} of {there} devices: a batch of {global_batch} cannot be divided among more;"
-            f" batch_size={-(-global_batch // there) * there} would use all")
+            f" sampling.batch_size={-(-global_batch // there) * there} would use all")
 
 
 def _devices(devices):

@@ -20,7 +20,7 @@ from yseg.inference.blocks import predict_blocks
 from yseg.inference.outputs import write_segmentation
 from yseg.inference.predictor import make_predictor
 from yseg.inference.tiling import make_tiling
-from yseg.models import build_network
+from yseg.models import segmentation_network
 from yseg.parallel import keep_memory
 from yseg.training.state import create_state, inference_variables
 from yseg.volumes.volume import create_volume, open_volume
@@ -32,9 +32,9 @@ MEMORY_ROUNDS = 5  # processes that do the same differ by up to 165 MiB
 
 
 def _network(config):
-    """(network, variables, predict) of an experiment, untrained."""
-    variables = inference_variables(create_state(config, jax.random.key(0)), "source")
-    return build_network(config.model, "ft"), variables, make_predictor(config, variables)
+    """(network, predict) of an experiment, untrained."""
+    variables = inference_variables(create_state(config, jax.random.key(0)), "training")
+    return segmentation_network(config.model), make_predictor(config.model, config.inference, variables)
 
 
 def _tiles(config, network, working):
@@ -45,14 +45,15 @@ def _tiles(config, network, working):
 
 def build_segmentation(config, path, pixel_size_nm):
     """A side: the volume at `path` is segmented into a Zarr array; reading, resampling, tiling, blending and writing included."""
-    network, _, predict = _network(config)
+    _, predict = _network(config)
     folder, numbers = tempfile.TemporaryDirectory(), itertools.count()
 
     def run():
         store = open_volume(path, "--image")  # anew, so that nothing of it is in memory
         grid = Grid(tuple(store.shape), pixel_size_nm, config.sampling.working_pixel_size_nm)
         region = Box((0, 0, 0), tuple(store.shape))
-        blocks = predict_blocks(predict, network, store, grid, (MEAN, DEVIATION), region, config)
+        blocks = predict_blocks(predict, store, grid, (MEAN, DEVIATION), regions=[region], model=config.model,
+                                inference=config.inference)
         with create_volume(f"{folder.name}/{next(numbers)}.zarr", region.shape, np.uint8, pixel_size_nm) as output:
             write_segmentation(blocks, output, region, 0.5)
 
@@ -61,7 +62,7 @@ def build_segmentation(config, path, pixel_size_nm):
 
 def build_bare(config, working, sections):
     """A side: the network alone on as many tiles of the same shape, drawn, as `build_segmentation` needs."""
-    network, _, predict = _network(config)
+    network, predict = _network(config)
     count, shape = _tiles(config, network, working)
     tile = drawn(shape)[0][None, ..., None]
 
@@ -84,7 +85,7 @@ def suite(rounds, with_pytorch):
                 working = round(SIDE * pixel_size_nm / 10)
                 sides = {"ours": (build_segmentation, config, path, pixel_size_nm),
                          "bare": (build_bare, config, working, sections)}
-                count, shape = _tiles(config, build_network(config.model, "ft"), working)
+                count, shape = _tiles(config, segmentation_network(config.model), working)
                 if with_pytorch:
                     from tests.benchmarks import reference
 

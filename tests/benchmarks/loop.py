@@ -14,7 +14,7 @@ from yseg.data.box import Box
 from yseg.data.grid import Grid
 from yseg.data.labels import label_rule
 from yseg.data.patches import Region, make_reader
-from yseg.models import build_network
+from yseg.methods import METHODS
 from yseg.runs.session import several_steps
 from yseg.training.loop import Member, fit
 from yseg.training.recorder import Recorder
@@ -45,12 +45,12 @@ def build_fit(config, reader, volumes, at_once=1):
     Args:
       config: `yseg.config.Experiment`.
       reader: "resident" or "streaming".
-      volumes: dict from a domain to (path of the image, path of the labels).
+      volumes: dict from the name of patches, "labelled" or "target", to (path of the image, path of the labels).
       at_once: steps in one call of the devices.
     """
     config.sampling.reader, config.sampling.steps_at_once = reader, at_once
     kept = _reader(config, volumes) if reader == "resident" else None
-    network = build_network(config.model, config.method, parallel.AXIS)
+    network = METHODS[config.method].network(config.model, parallel.AXIS)
     step = parallel.map_step(make_step(config, network, parallel.AXIS))
     several = several_steps(config, kept)
     start = parallel.on_host(create_state(config, jax.random.key(0)))
@@ -59,9 +59,9 @@ def build_fit(config, reader, volumes, at_once=1):
     def run():
         patches = kept or _reader(config, volumes)  # anew, so that nothing of the volumes is in memory
         with Recorder(folder.name, 0, True) as recorder:
-            member = Member(patches, jax.random.key(1), recorder, _NoCheckpoints(), lambda state: state,
-                            lambda state, last: {}, lambda state, recorder: None)
-            state = fit([start], step, [member], config, quiet=True, several=several)
+            member = Member(jax.random.key(1), recorder, _NoCheckpoints(), lambda state: state, lambda state, last: {},
+                            lambda state, recorder: None)
+            state = fit([start], step, [member], patches.batch, config=config, quiet=True, several=several)
         jax.block_until_ready(state)
 
     return run, {}
@@ -73,15 +73,15 @@ def _reader(config, volumes):
     for name, paths in volumes.items():
         image, labels = (open_volume(path, "--image") for path in paths)
         grid = Grid(tuple(image.shape), 10.0, 10.0)
-        regions[name] = Region(image, labels if name == "source" else None, grid, Box((0, 0, 0), tuple(image.shape)),
+        regions[name] = Region(image, labels if name == "labelled" else None, grid, Box((0, 0, 0), tuple(image.shape)),
                                label_rule(">0", "", "-"), (MEAN, DEVIATION))
-    return make_reader(regions["source"], regions.get("target"), config)
+    return make_reader(regions, sampling=config.sampling, sections=config.model.sections, seed=config.seed)
 
 
-def write_volumes(folder, domains):
-    """Zarr volumes of drawn spots: dict from a domain to (image, labels) paths."""
+def write_volumes(folder, names):
+    """Zarr volumes of drawn spots: dict from the name of patches to (image, labels) paths."""
     paths = {}
-    for seed, name in enumerate(domains):
+    for seed, name in enumerate(names):
         image, labels = drawn(SHAPE, seed)
         paths[name] = tuple(f"{folder}/{name}_{content}.zarr" for content in ("image", "labels"))
         for path, values in zip(paths[name], (image, labels.astype(np.uint8)), strict=True):
@@ -95,7 +95,7 @@ def suite(rounds, with_pytorch, sizes=(SMALL, PAPER)):
     for size in sizes:
         steps = STEPS[size]
         with tempfile.TemporaryDirectory() as folder:
-            two = write_volumes(folder, ("source", "target"))
+            two = write_volumes(folder, ("labelled", "target"))
             config = experiment(size, "dann", augmented=True, steps=steps)
             sides = {"step": (ours.build_step, config, steps), **{
                 reader: (build_fit, config, reader, two) for reader in ("resident", "streaming")}}
@@ -109,7 +109,7 @@ def suite(rounds, with_pytorch, sizes=(SMALL, PAPER)):
                 rows.append(row("loop", f"loop, {AT_ONCE} steps in one call: DANN, {size}", seconds["several"],
                                 seconds["resident"], 1.0, "one step in a call", units=steps))
             if with_pytorch:
-                rows.append(_against_pytorch(size, steps, {"source": two["source"]}, rounds))
+                rows.append(_against_pytorch(size, steps, {"labelled": two["labelled"]}, rounds))
     return rows
 
 

@@ -8,49 +8,49 @@ import numpy as np
 
 from tests.benchmarks.setting import raw_batch, z_scored
 from yseg import parallel
-from yseg.config import uses_target
 from yseg.losses import soft_jaccard
-from yseg.methods import objectives
-from yseg.models import build_network
+from yseg.methods import METHODS
+from yseg.methods.parts import apply_to_both, dropout_keys, segmentation_term
+from yseg.models import segmentation_network
 from yseg.training.state import create_state
 from yseg.training.step import make_step
 
 SIDE = 2048  # of the matrix product that stands for what the machine can do
 
 
-def encoder_on_both(variables, batch, key, progress, context):
+def encoder_on_both(variables, batch, key, *, progress, context):
     """The least that any adaptation costs: `ft`, and the encoder on the target too, forward and backward.
 
     The term is the mean of the target's bottleneck, whose gradient passes through the whole encoder.
     """
     del progress
-    keys = objectives._keys(key, batch)
-    source, target, statistics = objectives._both(context, variables, variables["batch_stats"], "encode", batch.source,
-                                                  batch.target, keys)
-    loss, statistics = objectives._segmentation(context, variables, statistics, source, batch.labels, keys[0])
+    keys = dropout_keys(key, batch)
+    source, target, statistics = apply_to_both(context, variables, variables["batch_stats"], "encode",
+                                               inputs=(batch.labelled, batch.target), keys=keys)
+    loss, statistics = segmentation_term(context, variables, statistics, activations=source, labels=batch.labels, keys=keys[0])
     term = jnp.mean(target[-1].astype(jnp.float32))
     return loss + 1e-6 * term, ({"segmentation": loss, "adaptation": term}, statistics)
 
 
-def step_of(config, method=None):
+def step_of(config, loss=None):
     """(step, state, raw): the compiled training step on one device, its first state, and the patches of a batch.
 
     Args:
       config: `yseg.config.Experiment`.
-      method: instead of the config's, see `yseg.objectives`.
+      loss: of both domains, instead of the method's, see `yseg.methods.method.MethodLoss`.
     """
-    network = build_network(config.model, config.method, parallel.AXIS)
-    step = parallel.map_step(make_step(config, network, parallel.AXIS, method))
+    method = METHODS[config.method]
+    step = parallel.map_step(make_step(config, method.network(config.model, parallel.AXIS), parallel.AXIS, loss))
     raw = raw_batch(config)
-    if not (uses_target(config.method) or method):
+    if not (method.sees_target or loss):
         raw = {name: value for name, value in raw.items() if not name.startswith("target")}
     state = parallel.replicate(parallel.on_host(create_state(config, jax.random.key(0))))
     return step, state, jax.device_put(raw)
 
 
-def build_step(config, steps, method=None):
+def build_step(config, steps, loss=None):
     """A side: `steps` training steps on one and the same batch. Facts: floating-point operations of a step."""
-    step, state, raw = step_of(config, method)
+    step, state, raw = step_of(config, loss)
     key = jax.random.key(1)
     facts = {"flops": step.lower(state, raw, key).cost_analysis()["flops"]}
 
@@ -82,10 +82,10 @@ def check_values(config):
     Computed in float32, whatever the config's type.
     """
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="float32"))
-    network = build_network(config.model, "ft")
+    network = segmentation_network(config.model)
     state = create_state(config, jax.random.key(0))
     raw = raw_batch(config)
-    images, labels = z_scored(raw["source"][0]), raw["labels"][0].astype(np.int32)
+    images, labels = z_scored(raw["labelled"][0]), raw["labels"][0].astype(np.int32)
     variables = {"params": state.params["network"], "batch_stats": state.batch_stats}
 
     @jax.jit

@@ -21,7 +21,7 @@ MEMBERS, STEPS = 8, 10  # of a step, and of a call
 def build_members(config, members, steps):
     """A side: `steps` steps of `members` networks at once."""
     _, state, raw = ours.step_of(config)
-    step = population_step(config)
+    step = population_step(config, {})
     state = parallel.replicate(jax.tree.map(lambda leaf: jnp.stack([leaf] * members), parallel.on_host(state)))
     raw = jax.tree.map(lambda leaf: jnp.stack([leaf] * members, axis=1), raw)
     keys = jax.random.split(jax.random.key(1), members)
@@ -29,7 +29,7 @@ def build_members(config, members, steps):
     def run():
         nonlocal state
         for _ in range(steps):
-            state, metrics = step(state, raw, (keys, {}))
+            state, metrics = step(state, raw, keys)
         jax.block_until_ready((state, metrics))
 
     return run, {}

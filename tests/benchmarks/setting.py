@@ -5,15 +5,16 @@ from typing import NamedTuple
 import numpy as np
 
 from yseg.config import (
+    Adaptation,
     Experiment,
     Loss,
     Model,
     Optimizer,
     Sampling,
-    default_adaptation,
     no_augmentation,
     strong_augmentation,
 )
+from yseg.methods import METHODS
 
 MEAN, DEVIATION = 128.0, 40.0  # of the drawn grey levels
 
@@ -44,7 +45,7 @@ def experiment(size, method="ft", batch=None, augmented=False, steps=1000):
         augmentation=strong_augmentation() if augmented else no_augmentation(),
         model=Model(levels=size.levels, features=size.features, compute_dtype=size.dtype),
         loss=Loss(name="soft_jaccard"), optimizer=Optimizer(steps=steps, warmup_steps=0, schedule="constant"),
-        adaptation=default_adaptation(method))
+        adaptation=Adaptation(**METHODS[method].weights))
 
 
 def drawn(shape, seed=0):
@@ -66,8 +67,8 @@ def raw_batch(config, seed=0):
     shape = (sampling.batch_size, sampling.patch_size, sampling.patch_size)
     image, labels = drawn(shape, seed)
     statistics = np.array([MEAN, DEVIATION], np.float32)
-    raw = {"index": np.arange(sampling.batch_size, dtype=np.int32), "source": image[..., None], "labels": labels,
-           "source_statistics": statistics, "target": drawn(shape, seed + 1)[0][..., None], "target_statistics": statistics}
+    raw = {"index": np.arange(sampling.batch_size, dtype=np.int32), "labelled": image[..., None], "labels": labels,
+           "labelled_statistics": statistics, "target": drawn(shape, seed + 1)[0][..., None], "target_statistics": statistics}
     return {name: value[None] for name, value in raw.items()}
 
 

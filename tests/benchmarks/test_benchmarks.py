@@ -56,7 +56,7 @@ def test_a_loop_of_several_steps_in_one_call_makes_those_calls(tmp_path, monkeyp
 
     monkeypatch.setattr(parallel, "map_steps", counted)
     monkeypatch.setattr(loop, "SHAPE", (2, 256, 256))
-    run, _ = loop.build_fit(experiment(TINY, steps=4), "resident", loop.write_volumes(tmp_path, ("source",)), at_once=2)
+    run, _ = loop.build_fit(experiment(TINY, steps=4), "resident", loop.write_volumes(tmp_path, ("labelled",)), at_once=2)
     run()
     assert calls == [2, 2]
 

@@ -15,6 +15,7 @@ from yseg.data.domain import (
     listed_target_labels,
     open_domain,
     open_domains,
+    open_own_domain,
     training_region,
     training_regions,
 )
@@ -48,8 +49,8 @@ def domain(volumes, **fields):
 
 def resolved(volumes, use=NONE, **fields):
     """An experiment on the volumes, which have 20 x 30 working pixels, half of them for training."""
-    target = domain(volumes, foreground="classes", validation_fraction=0.25, test_fraction=0.25)
-    defaults = {"source": dataclasses.replace(target, foreground=">0"), "target": target, "sampling": Sampling(patch_size=PATCH),
+    target = domain(volumes, foreground=">=1", validation_fraction=0.25, test_fraction=0.25)
+    defaults = {"source": target, "target": target, "sampling": Sampling(patch_size=PATCH),
                 "target_labels": TargetLabels(use, 0.4) if use != NONE else TargetLabels()}
     return resolve(Experiment(**defaults | fields))
 
@@ -156,7 +157,8 @@ def test_of_a_joint_trainings_target_no_label_is_read_but_those_that_are_listed(
     config = resolved(volumes, JOINT)
     domains = open_domains(config)
     labels, reads = counted(np.ones((3, 40, 60), np.uint8), chunk=(1, 1, 1))
-    domains = domains._replace(joint=dataclasses.replace(domains.joint, labels=labels))
+    rule = label_rule("classes", "", "--config.target")  # under which labels are looked at before the training
+    domains = domains._replace(joint=dataclasses.replace(domains.joint, labels=labels, rule=rule))
     regions = training_regions(config, domains)
     reader = make_reader(regions, sampling=dataclasses.replace(config.sampling, reader=kind), sections=1, seed=0)
     for step in range(3):
@@ -187,6 +189,9 @@ def test_regions_have_the_labels_that_their_use_allows(volumes, use, names):
     regions = training_regions(config, open_domains(config))
     assert set(regions) == names
     assert regions["target"].labels is None
+    with pytest.raises(ValueError, match=r"^labels: must be opened"):
+        _ = regions["target"].truth
+    assert regions["labelled"].truth == (regions["labelled"].labels, regions["labelled"].rule)
     parts = regions["joint" if use == JOINT else "labelled"].parts
     assert (parts is not None) == (use != NONE)
     for part in parts or ():
@@ -241,9 +246,27 @@ def test_a_given_volume_of_the_config_has_what_the_config_says_of_it(volumes):
                                 target=domain(volumes, foreground=">=1")))
     assert given_domain(config, volumes["image"]) == config.target
     assert given_domain(config, volumes["image"], pixel_size_nm=7.0, foreground=">0").pixel_size_nm == 7.0
+    assert given_domain(config, volumes["image"], labels=volumes["labels"]) == config.target
     with pytest.raises(InputError, match="--pixel_size_nm is missing"):
         given_domain(config, volumes["labels"])
     with pytest.raises(InputError, match=r"--pixel_size_nm=-1\.0: must be above 0"):
         given_domain(config, volumes["image"], pixel_size_nm=-1.0)
     with pytest.raises(InputError, match=r"--foreground='some'"):
         given_domain(config, volumes["image"], foreground="some")
+
+
+def test_what_the_config_says_of_its_labels_does_not_hold_for_others(volumes):
+    config = resolved(volumes, target=domain(volumes, foreground="==3", unlabelled="==7"))
+    own, other = (given_domain(config, volumes["image"], labels=labels) for labels in (volumes["labels"], volumes["image"]))
+    assert (own.foreground, own.unlabelled) == ("==3", "==7")
+    assert (other.foreground, other.unlabelled, other.pixel_size_nm) == (">0", "", 5.0)
+    assert given_domain(config, volumes["image"], labels=volumes["image"], foreground="==1").foreground == "==1"
+
+
+@pytest.mark.parametrize("name", ["source", "target"])
+def test_an_own_domain_is_opened_on_the_configs_grid_and_has_its_flags(volumes, name):
+    config = resolved(volumes, **{name: domain(volumes, labels=volumes["labels"] + ".gone")})
+    volume = open_own_domain(config, name, with_labels=False)
+    assert (volume.flag, volume.grid.working_pixel_size_nm) == (f"--config.{name}.image", 10.0)
+    with pytest.raises(InputError, match=rf"^--config\.{name}\.labels="):
+        open_own_domain(config, name, with_labels=True)

@@ -83,7 +83,7 @@ class TestReaders:
             region = regions[name]
             volume = region.grid.image(region.image, region.box)
             labels = region.grid.labels(region.labels, region.rule, region.box)
-            corners = np.asarray(locations(key, 5, np.arange(6), region.patch_boxes, 8))
+            corners = np.asarray(locations(key, 5, np.arange(6), boxes=region.patch_boxes, patch_size=8))
             for place, (z, y, x) in enumerate(corners):
                 numbers = np.clip([z - 1, z, z + 1], 0, len(volume) - 1)
                 cut = volume[numbers, y:y + 8, x:x + 8].transpose(1, 2, 0)
@@ -299,7 +299,7 @@ class TestLocations:
     BOXES, PATCH = (Box.whole((3, 11, 10)),), 8
 
     def draw(self, count, key=0, step=0, boxes=BOXES):
-        return np.asarray(locations(jax.random.key(key), step, np.arange(count), boxes, self.PATCH))
+        return np.asarray(locations(jax.random.key(key), step, np.arange(count), boxes=boxes, patch_size=self.PATCH))
 
     def test_all_that_fit_are_equally_likely_and_no_others_come(self):
         """Chi-squared over the 3 x 4 x 3 = 36 places: 35 degrees of freedom, below 66.6 with probability 0.999."""
@@ -325,7 +325,7 @@ class TestLocations:
         start, shape = (2, 7, 30), (165, 211, 97)
         box = Box(start, tuple(first + size for first, size in zip(start, shape, strict=True)))
         for step in (0, 3, 10**6):
-            found = np.asarray(locations(key, step, index, (box,), 48))
+            found = np.asarray(locations(key, step, index, boxes=(box,), patch_size=48))
             np.testing.assert_array_equal(found - start, former_locations(key, step, index, shape, 48))
 
     def test_the_seeds_keys_are_those_of_the_first_version(self):
@@ -360,14 +360,14 @@ class TestLocations:
         several = (Box((0, 0, 0), (2, 11, 10)), Box((4, 20, 30), (5, 28, 43)))
         for boxes in (self.BOXES, several):
             whole, some = self.draw(40, boxes=boxes), np.array([31, 2, 17])
-            np.testing.assert_array_equal(locations(jax.random.key(0), 0, some, boxes, self.PATCH), whole[some])
+            np.testing.assert_array_equal(locations(jax.random.key(0), 0, some, boxes=boxes, patch_size=self.PATCH), whole[some])
 
     def test_steps_and_keys_draw_anew(self):
         assert (self.draw(40) != self.draw(40, step=1)).any()
         assert (self.draw(40) != self.draw(40, key=1)).any()
 
     def test_patch_as_large_as_the_box_has_one_place(self):
-        corners = np.asarray(locations(jax.random.key(0), 0, np.arange(50), (Box.whole((1, 8, 8)),), 8))
+        corners = np.asarray(locations(jax.random.key(0), 0, np.arange(50), boxes=(Box.whole((1, 8, 8)),), patch_size=8))
         assert (corners == 0).all()
 
 

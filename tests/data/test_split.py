@@ -44,7 +44,7 @@ def test_a_small_fraction_is_at_least_a_voxel():
                                                          ("t", 0.1, "--config.target.split_axis='t'")])
 def test_a_split_that_cannot_be_names_the_flag(axis, fraction, named):
     with pytest.raises(InputError) as caught:
-        split((1, 8, 8), axis, 0.0, fraction, "--config.target")
+        split((1, 8, 8), axis, 0.0, fraction, flag="--config.target")
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -60,7 +60,7 @@ def voxels_of(boxes, shape):
 @given(st.floats(0, 1), st.floats(0, 1), st.integers(0, 5), st.integers(1, 4))
 def test_a_smaller_share_lies_inside_a_larger_one_and_both_inside_the_box(one, other, seed, least_rows):
     shape, box = (7, 9, 8), Box((1, 2, 0), (6, 9, 5))
-    small, large = (voxels_of(share_of(box, fraction, seed, least_rows), shape) for fraction in sorted((one, other)))
+    small, large = (voxels_of(share_of(box, fraction, seed, least_rows=least_rows), shape) for fraction in sorted((one, other)))
     assert not (small & ~large).any()
     assert not (large & ~voxels_of([box], shape)).any()
 

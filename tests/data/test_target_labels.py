@@ -41,7 +41,7 @@ def test_the_boxes_are_a_share_of_the_training_box_and_each_holds_a_patch():
         texts = label_boxes(box, grid, fraction, seed=3, patch_size=96)
         boxes = [parse_region(text, grid.volume_shape) for text in texts]
         least = 97 * 10 / 4.6  # rows that hold a patch wherever its first row lies
-        assert boxes == list(share_of(box, fraction, 3, int(np.ceil(least))))
+        assert boxes == list(share_of(box, fraction, 3, least_rows=int(np.ceil(least))))
         assert all(box.contains(each) and min(grid.inside(each).shape[1:]) >= 96 for each in boxes)
     assert label_boxes(box, grid, 0.0, seed=3, patch_size=96) == ()
     some = label_boxes(box, grid, 0.5, seed=3, patch_size=96, sections=[2, 5])

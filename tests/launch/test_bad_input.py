@@ -9,7 +9,9 @@ import pytest
 import tifffile
 
 from launch import evaluate, program, segment, train
-from yseg.config import InputError, to_json
+from yseg.config import InputError
+from yseg.config_json import to_json
+from yseg.runs.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 DEMO = f"--config={ROOT / 'configs/demo.py'}:ynet"
@@ -45,7 +47,7 @@ def volumes(tmp_path):
 @pytest.mark.parametrize(("arguments", "said"), [
     ((), "--config is missing"),
     (("--config=nowhere.py:ynet",), "--config=nowhere.py:ynet: no file nowhere.py"),
-    ((f"{DEMO}x",), "method 'ynetx': must be one of ft, mmd, coral, dann, ynet"),
+    ((f"{DEMO}x",), "--config.method='ynetx': must be one of ft, mmd, coral, dann, ynet"),
     ((DEMO, DEMO), "given twice"),
     ((DEMO, "--config.optimizer.stepps=3"), "--config.optimizer.stepps: unknown flag; did you mean --config.optimizer.steps?"),
     ((DEMO, "--config.learning_rate=3"), "did you mean --config.optimizer.learning_rate?"),
@@ -115,6 +117,13 @@ def test_volumes_that_cannot_be_used(damage, volumes, complaint, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_what_the_library_calls_a_knob_is_shown_as_its_flag(volumes, complaint, tmp_path):
+    said = complaint(train, *volumes, "--config.inference.tile_size=20", f"--workdir={tmp_path / 'run'}")
+    assert said.startswith("--config.inference.tile_size=20: must be at least ")
+    assert "for --config.model.levels=2 and --config.inference.overlap=" in said
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_patch_larger_than_the_volume(volumes, complaint, tmp_path):
     assert "--config.sampling.patch_size=64" in complaint(train, *volumes, "--config.sampling.patch_size=64",
                                                           f"--workdir={tmp_path / 'run'}")
@@ -125,11 +134,11 @@ def test_a_workdir_of_another_config_or_of_something_else_stays_as_it_is(volumes
     workdir = tmp_path / "run"
     workdir.mkdir()
     arguments = [*volumes, f"--workdir={workdir}"]
-    (workdir / "config.json").write_text(to_json(program.parse(train.PROGRAM, ["train", *arguments]).config))
+    (workdir / "config.json").write_text(to_json(resolve(program.parse(train.PROGRAM, ["train", *arguments]).config)))
     before = (workdir / "config.json").read_text()
     said = complaint(train, *arguments, "--config.optimizer.learning_rate=0.25")
     assert f"--workdir={workdir}" in said
-    assert "--config.optimizer.learning_rate" in said
+    assert "--config.optimizer.learning_rate=0.001, which differs from --config.optimizer.learning_rate=0.25;" in said
     assert {path.name: path.read_text() for path in workdir.iterdir()} == {"config.json": before}
     (workdir / "config.json").rename(workdir / "thesis.txt")
     assert f"--workdir={workdir}" in complaint(train, *arguments)
@@ -142,6 +151,7 @@ def test_a_workdir_of_another_config_or_of_something_else_stays_as_it_is(volumes
     (evaluate, ("--pixel_size_nm=small",), "--pixel_size_nm=small: must be a number"),
     (evaluate, ("--domain=mouse",), "--domain=mouse"),
     (evaluate, ("--lables=b.tif",), "did you mean --labels?"),
+    (evaluate, ("--batch_statistics=both",), "--batch_statistics=both: value should be one of <training|target|mixed|source>"),
     (segment, ("--output=s.zarr",), "--image is missing"),
     (segment, ("--image=b.tif",), "--output is missing"),
     (segment, ("--image=b.tif", "--output=s.zarr"), "no such folder"),

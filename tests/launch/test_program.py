@@ -2,13 +2,15 @@
 
 import dataclasses
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from launch import evaluate, program, segment, train
-from yseg.config import Experiment, InputError, knobs
+from yseg.config import Experiment, InputError, knobs, may_be_empty, required
+from yseg.runs.resolve import resolve
 
 ROOT = Path(__file__).parents[2]
 DEMO = f"--config={ROOT / 'configs/demo.py'}:ynet"
@@ -21,7 +23,7 @@ def parse(*arguments):
 def test_every_knob_can_be_overridden():
     changed = {int: "9", float: "0.25", str: "x"}
     for flag, expected, metadata, value in knobs(Experiment()):
-        text = str(not value).lower() if expected is bool else changed.get(expected, "(0.5, 0.25)")
+        text = str(not value).lower() if expected is bool else changed.get(required(expected), "(0.5, 0.25)")
         text = metadata["choices"][-1] if metadata["choices"] else text
         arguments = ["train", DEMO, "--workdir=w", f"{flag}={text}"]
         try:
@@ -32,7 +34,7 @@ def test_every_knob_can_be_overridden():
             continue
         parsed = next(found for name, *_, found in knobs(config) if name == flag)
         assert parsed != value or text == str(value), flag
-        assert type(parsed) is type(value)
+        assert type(parsed) is (float if may_be_empty(expected) else type(value))
 
 
 def test_overrides_hold_wherever_they_stand():
@@ -87,3 +89,77 @@ def test_help_shows_the_values_of_a_given_config(capsys):
 def test_shell_scripts_are_valid_and_can_be_executed(script):
     assert script.stat().st_mode & 0o111
     assert subprocess.run(["bash", "-n", script], capture_output=True, check=True).stderr == b""
+
+
+@pytest.mark.parametrize(("message", "shown"), [
+    ("inference.tile_size=20: must be at least 46 for model.levels=2",
+     "--config.inference.tile_size=20: must be at least 46 for --config.model.levels=2"),
+    ("model.classes=3, optimizer.steps=0: must be", "--config.model.classes=3, --config.optimizer.steps=0: must be"),
+    ("--workdir=a: holds a run with (target_labels.use=only)", "--workdir=a: holds a run with (--config.target_labels.use=only)"),
+    ("the loss is nan; try a smaller optimizer.learning_rate", "the loss is nan; try a smaller --config.optimizer.learning_rate"),
+    ("see adaptation.reconstruction_source.", "see --config.adaptation.reconstruction_source."),
+    ("method=ft: must be a method with a weight", "--config.method=ft: must be a method with a weight"),
+])
+def test_knobs_in_a_message_are_spelt_as_on_the_command_line(message, shown):
+    assert program._with_flags(message) == shown
+
+
+@pytest.mark.parametrize("message", [
+    "--config.inference.tile_size=20: must be",
+    "--workdir=/data/inference.tile_size=20/run: no such folder",
+    "--workdir=runs/optimizer.steps: no such folder",
+    "--workdir=optimizer.steps: no such folder",
+    "--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image=source.image, in nm",
+    "--image=source.labels.tif: no such file or folder",
+    "'model.levels.tif': must be a flag, --NAME=VALUE",
+    "--seed=3: must be above 3",
+    "the seed, the method and the name of a model, its levels and classes",
+    "mymodel.levels=3, model.levelsize=3, model.level=3, my_seed=3",
+])
+def test_paths_and_other_words_in_a_message_are_left_alone(message):
+    assert program._with_flags(message) == message
+
+
+def shown_by_help(*arguments):
+    """What --help prints, by flag: (what is typed, what it means), as one line each."""
+    values = program._help(train.PROGRAM, ["train", *arguments, "--help"])
+    entries = re.findall(r"^  (--\S+?)(=.*)?\n((?:      .*\n?)+)", values, re.MULTILINE)
+    return {flag: (typed.removeprefix("="), " ".join(meaning.split())) for flag, typed, meaning in entries}
+
+
+def test_help_says_that_boxes_are_texts():
+    typed, meaning = shown_by_help()["--config.target_labels.boxes"]
+    assert typed == "'()'"
+    assert "texts, such as \"('0:1,:,:',)\"" in meaning
+    assert "numbers" not in meaning.split("; ")[-1]
+
+
+@pytest.mark.parametrize("arguments", [(), (DEMO,)])
+def test_help_shows_nothing_where_a_knob_is_empty_and_what_may_be_typed_everywhere_else(arguments):
+    shown = shown_by_help(*arguments)
+    config = parse(*arguments, "--workdir=w").config if arguments else Experiment()
+    for flag, expected, _, value in knobs(config):
+        typed, meaning = shown[flag]
+        assert "None" not in typed + meaning, flag
+        assert "NoneType" not in meaning, flag
+        if value in (None, ""):
+            assert typed == "", flag
+        else:
+            assert shlex.split(typed) == [format_of(value)], flag
+        kind = required(expected)
+        if kind in (int, float):
+            assert {int: "a whole number", float: "a number"}[kind] in meaning, flag
+
+
+def format_of(value):
+    """A value as a command line takes it."""
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@pytest.mark.parametrize("module", [evaluate, segment], ids=lambda module: module.__name__)
+def test_the_statistics_of_the_training_may_be_called_the_sources(module):
+    given = ["--workdir=w", *(["--image=a.tif", "--output=b.zarr"] if module is segment else [])]
+    for name in ("source", "training", "target", "mixed"):
+        assert program.parse(module.PROGRAM, ["program", *given, f"--batch_statistics={name}"]).batch_statistics == name
+    config = parse(DEMO, "--workdir=w", "--config.model.batch_statistics=source").config
+    assert resolve(config).model.batch_statistics == "training"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
-from yseg.config import InputError
 from yseg.losses import coral
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
@@ -65,9 +64,10 @@ def test_bfloat16_features_are_promoted():
     np.testing.assert_allclose(value, reference(np.asarray(source), np.asarray(target)), rtol=1e-5)
 
 
-def test_a_single_feature_vector_is_refused_with_the_flag_to_change():
-    with pytest.raises(InputError, match=r"--config\.adaptation\.pixels"):
-        coral(jnp.ones((1, 3)), jnp.ones((4, 3)))
+@pytest.mark.parametrize(("rows", "name"), [((1, 4), "source"), ((4, 1), "target")])
+def test_a_single_feature_vector_is_refused(rows, name):
+    with pytest.raises(ValueError, match=f"{name}: must have at least 2 rows, has 1"):
+        coral(*(jnp.ones((count, 3)) for count in rows))
 
 
 def test_the_examples_in_the_docstrings_hold():

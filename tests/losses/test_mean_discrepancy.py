@@ -11,6 +11,7 @@ from scipy.optimize import approx_fprime
 from scipy.spatial.distance import cdist, pdist
 
 from yseg.losses import median_bandwidths, mmd
+from yseg.losses.mean_discrepancy import _median_by_bisection, _median_by_sorting
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 BANDWIDTHS = np.array([0.5, 1.0, 2.5], np.float32)
@@ -86,6 +87,26 @@ def test_bandwidths_are_multiples_of_the_median_distance(offset):
     source, target = samples(9, 6, offset=offset)
     median = np.median(pdist(np.concatenate([source, target]).astype(np.float64)))
     np.testing.assert_allclose(median_bandwidths(source, target, (0.5, 2.0)), [median / 2, median * 2], rtol=1e-4)
+
+
+@pytest.mark.parametrize("values", [
+    [3.0], [2.0, 5.0], [0.0, 4.0, 1.0], [1.0, 1.0, 1.0, 7.0], [0.0, 0.0, 0.0], [5.0, 0.0, 0.0, 9.0]], ids=str)
+@pytest.mark.parametrize("median", [_median_by_sorting, _median_by_bisection])
+def test_the_median_is_the_lower_of_two(median, values):
+    np.testing.assert_allclose(median(jnp.array(values)), np.percentile(values, 50, method="lower"), rtol=0, atol=1e-6)
+
+
+def test_both_forms_of_the_median_agree():
+    values = np.random.default_rng(0).gamma(2.0, size=1001).astype(np.float32)
+    assert _median_by_sorting(values) == np.median(values)
+    np.testing.assert_allclose(_median_by_bisection(values), np.median(values), rtol=0, atol=1e-7 * values.max())
+
+
+def test_an_accelerator_sorts_and_a_cpu_does_not():
+    traced = jax.jit(lambda *given: median_bandwidths(*given, (1.0,))).trace(*samples())
+    forms = {platform: "stablehlo.sort" in traced.lower(lowering_platforms=(platform,)).as_text()
+             for platform in ("cpu", "cuda", "tpu")}
+    assert forms == {"cpu": False, "cuda": True, "tpu": True}
 
 
 def test_the_median_of_some_rows_is_near_that_of_all():

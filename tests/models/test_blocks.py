@@ -8,18 +8,45 @@ from flax import linen as nn
 
 from yseg.config import Model
 from yseg.models import segmentation_network
-from yseg.models.blocks import max_pool
+from yseg.models.blocks import _convolution, max_pool, selected_maximum, window_maximum
+
+each_form = pytest.mark.parametrize("pool", [max_pool, selected_maximum, window_maximum])
 
 
-def test_max_pool_is_the_maximum_of_every_two_by_two_pixels():
+@each_form
+def test_max_pool_is_the_maximum_of_every_two_by_two_pixels(pool):
     x = np.random.default_rng(0).normal(size=(2, 8, 6, 3)).astype(np.float32)
-    np.testing.assert_array_equal(max_pool(x), x.reshape(2, 4, 2, 3, 2, 3).max(axis=(2, 4)))
+    np.testing.assert_array_equal(pool(x), x.reshape(2, 4, 2, 3, 2, 3).max(axis=(2, 4)))
 
 
-def test_max_pool_hands_the_whole_gradient_to_one_of_equal_pixels():
-    gradient = jax.grad(lambda x: jnp.sum(max_pool(x)))(jnp.ones((1, 4, 4, 2)))
-    np.testing.assert_array_equal(gradient.reshape(1, 2, 2, 2, 2, 2).sum(axis=(2, 4)), 1)
-    assert set(np.unique(gradient)) == {0, 1}
+@each_form
+def test_max_pool_hands_the_whole_gradient_to_the_first_of_the_largest_pixels(pool):
+    random = np.random.default_rng(0)
+    x = random.integers(0, 3, (2, 8, 6, 3)).astype(np.float32)  # many are equal
+    weights = random.normal(size=(2, 4, 3, 3)).astype(np.float32)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(weights * pool(x))))(x)
+    windows = x.reshape(2, 4, 2, 3, 2, 3).transpose(0, 1, 3, 5, 2, 4).reshape(2, 4, 3, 3, 4)
+    expected = weights[..., None] * np.eye(4, dtype=np.float32)[windows.argmax(-1)]
+    expected = expected.reshape(2, 4, 3, 3, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(x.shape)
+    np.testing.assert_array_equal(gradient, expected)
+
+
+def test_an_accelerator_pools_by_windows_and_a_cpu_does_not():
+    traced = jax.jit(jax.grad(lambda x: jnp.sum(max_pool(x) ** 2))).trace(jnp.zeros((1, 4, 4, 2)))
+    forms = {}
+    for platform in ("cpu", "cuda", "tpu"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        forms[platform] = ["stablehlo.reduce_window" in text, "stablehlo.select_and_scatter" in text]
+    assert forms == {"cpu": [False, False], "cuda": [True, True], "tpu": [True, True]}
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("strides", 2), ("padding", "VALID"), ("padding", 1), ("input_dilation", 2), ("kernel_dilation", 2),
+    ("feature_group_count", 2), ("precision", "highest")])
+def test_a_convolution_of_another_form_is_refused(name, value):
+    layer = nn.Conv(4, (3, 3), conv_general_dilated=_convolution, **{name: value})
+    with pytest.raises(ValueError, match=f"{name}=.*: must be"):
+        layer.init(jax.random.key(0), jnp.zeros((1, 8, 8, 2)))
 
 
 @pytest.mark.parametrize("size", [16, 96])

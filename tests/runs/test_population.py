@@ -1,6 +1,7 @@
 """Several trainings at once end as each would alone."""
 
 import dataclasses
+import gc
 
 import jax
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from tiny import experiment
 
 import yseg
-from yseg.config import Adaptation, Optimizer, Record, no_augmentation
+from yseg.config import Adaptation, Optimizer, Record, Sampling, no_augmentation
+from yseg.data import domain
 from yseg.runs.folder import load_state
 from yseg.runs.population import differing, train_population
+from yseg.runs.session import prepare
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.recorder import read_metrics
 
@@ -38,7 +41,7 @@ def assert_close(rows, others):
 @pytest.mark.slow
 def test_each_member_ends_as_its_own_training_also_after_an_interruption(tmp_path):
     configs = members()
-    assert set(differing(configs)) == {"--config.seed", "--config.optimizer.learning_rate", "--config.adaptation.weight"}
+    assert set(differing(configs)) == {"seed", "optimizer.learning_rate", "adaptation.weight"}
     workdirs = [tmp_path / "together" / str(number) for number in range(3)]
     list(train_population(configs, workdirs, together=True, quiet=True))
     # As if it had been killed while the members wrote their last checkpoints: one has it, the others have not.
@@ -79,6 +82,42 @@ def test_members_that_were_interrupted_at_different_steps_go_on_from_the_last_th
 
 def test_what_cannot_differ_is_named_before_anything_is_written(tmp_path):
     configs = [experiment(), experiment(seed=1, method="coral")]
-    with pytest.raises(yseg.InputError, match=r"--config\.method: must be the same for all runs"):
+    with pytest.raises(yseg.InputError, match=r"^method: must be the same for all runs"):
         train_population(configs, [tmp_path / "a", tmp_path / "b"], together=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_several_steps_at_once_are_refused_for_members_that_step_together(tmp_path):
+    configs = [experiment(seed=seed, sampling=Sampling(patch_size=16, batch_size=2, steps_at_once=2)) for seed in (0, 1)]
+    with pytest.raises(yseg.InputError, match=r"^sampling\.steps_at_once=2: must be 1 for runs that are trained at once$"):
+        train_population(configs, [tmp_path / "a", tmp_path / "b"], together=True)
+    assert not list(tmp_path.iterdir())
+
+
+def images_on_devices():
+    """How many volumes of grey levels are on the devices; labels are of another type."""
+    gc.collect()
+    return sum(array.ndim == 3 and array.dtype == np.uint8 for array in jax.live_arrays())
+
+
+@pytest.mark.parametrize("method", ["ft", "coral"])
+def test_members_that_step_together_share_the_volumes_and_the_images_on_the_devices(method, tmp_path):
+    before = images_on_devices()
+    members = [prepare(experiment(method=method), tmp_path / "0")]
+    assert images_on_devices() == before + 2  # one of each domain
+    members += [prepare(experiment(method=method, seed=seed), tmp_path / str(seed), beside=members[0]) for seed in (1, 2)]
+    for member in members:
+        assert member.domains is members[0].domains
+        assert all(member.reader.volumes[name] is image for name, image in members[0].reader.images.items())
+    assert images_on_devices() == before + 2
+    first, second = (member.reader.batch(0)["labelled"] for member in members[:2])
+    assert (np.asarray(first) != np.asarray(second)).any()  # each cuts its own patches
+
+
+def test_members_that_step_together_open_every_volume_once(tmp_path, monkeypatch):
+    opened, open_volume = [], domain.open_volume
+    monkeypatch.setattr(domain, "open_volume", lambda spec, *more: opened.append(spec) or open_volume(spec, *more))
+    configs = [experiment(seed=seed, optimizer=Optimizer(steps=0)) for seed in range(3)]
+    runs = list(train_population(configs, [tmp_path / str(seed) for seed in range(3)], together=True, quiet=True))
+    assert [run["step"] for run in runs] == [0, 0, 0]
+    assert sorted(opened) == sorted({configs[0].source.image, configs[0].source.labels, configs[0].target.image})

@@ -9,7 +9,7 @@ import pytest
 import yseg
 from launch import finetune as launcher
 from launch import program
-from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
+from yseg.config import JOINT, ONLY, Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, TargetLabels
 from yseg.data.box import Box, parse_region
 from yseg.runs.folder import read_config
 from yseg.studies.cross_validation import cross_validate, deal
@@ -19,18 +19,23 @@ SHAPE = (4, 48, 64)
 TRAINING = Box((0, 0, 0), (4, 48, 45))  # the last 30 % of x are for the test
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """The workdir of a run."""
+def tiny(**fields):
+    """An experiment of few steps."""
     def domain(name, **fields):
         image, labels = (f"phantom://{name}/{content}?shape=4,48,64&seed=0" for content in ("image", "labels"))
         return Domain(image=image, labels=labels, foreground=">0", pixel_size_nm=10.0, **fields)
 
-    workdir = tmp_path_factory.mktemp("runs") / "source"
-    yseg.train(Experiment(
+    return Experiment(
         source=domain("source"), target=domain("target", test_fraction=0.3), sampling=Sampling(patch_size=16, batch_size=2),
         model=Model(levels=1, features=4), optimizer=Optimizer(steps=4), inference=Inference(tile_size=32, overlap=4),
-        record=Record(validate_every=0, images=0)), workdir, quiet=True)
+        record=Record(validate_every=0, images=0), **fields)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """The workdir of a run."""
+    workdir = tmp_path_factory.mktemp("runs") / "source"
+    yseg.train(tiny(), workdir, quiet=True)
     return workdir
 
 
@@ -55,7 +60,7 @@ def test_a_fold_is_scored_by_what_was_trained_on_the_others(validated, start):
     for row in results["folds"]:
         config = read_config(workdir / row["run"])
         mine = set(map(int, row["sections"].split()))
-        trained = [parse_region(text, SHAPE) for text in config.finetuning.boxes]
+        trained = [parse_region(text, SHAPE) for text in config.target_labels.boxes]
         assert {box.start[0] for box in trained} == set(range(4)) - mine  # with fraction 1 all of the others
         assert all(TRAINING.contains(box) for box in trained)
         found = [yseg.evaluate(workdir / row["run"], region=f"{section}:{section + 1},:,0:45", quiet=True) for section in mine]
@@ -96,6 +101,27 @@ def test_what_is_wrong_is_named_and_leaves_no_folder(start, tmp_path, changes, n
     with pytest.raises(yseg.InputError, match=named):
         cross_validate(**{"start": start, "workdir": tmp_path / "folds", "folds": 2, "quiet": True} | changes)
     assert not (tmp_path / "folds").exists()
+
+
+@pytest.mark.parametrize(("use", "fraction"), [(JOINT, 0.15), (ONLY, 0.5)])
+def test_a_start_that_has_seen_labels_of_the_target_is_refused(start, tmp_path, use, fraction):
+    """Else held-out sections might be in its weights, and be scored as if they were not."""
+    run = tmp_path / "start"
+    named = rf"^--from={run}: was trained on labels of the target \(target_labels\.use={use}\); must be a run without them"
+    if use == JOINT:
+        yseg.train(tiny(target_labels=TargetLabels(use=JOINT, fraction=fraction)), run, quiet=True)
+    else:
+        yseg.finetune(start, run, fraction, steps=1, quiet=True)
+    with pytest.raises(yseg.InputError, match=named) as raised:
+        cross_validate(run, tmp_path / "folds", 2, steps=2, quiet=True)
+    assert "\n" not in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["start"]
+
+
+def test_a_fine_tuning_on_no_label_at_all_is_a_start(start, tmp_path):
+    yseg.finetune(start, tmp_path / "start", 0.0, quiet=True)
+    with pytest.raises(yseg.InputError, match="--folds=5: must be"):  # and not its start
+        cross_validate(tmp_path / "start", tmp_path / "folds", 5, quiet=True)
 
 
 def test_flags():

@@ -13,7 +13,10 @@ import pytest
 from launch import program
 from launch import reproduce as launcher
 from yseg.config import (
+    JOINT,
     METHODS,
+    NONE,
+    ONLY,
     Domain,
     Experiment,
     Inference,
@@ -24,7 +27,7 @@ from yseg.config import (
     Sampling,
     no_augmentation,
 )
-from yseg.data.domain import resolve
+from yseg.runs.resolve import resolve
 from yseg.studies import paper
 from yseg.studies.paper import execute, plan, summarise, with_budget
 from yseg.studies.paper_figures import figure3, figure4
@@ -71,15 +74,15 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     assert child.wait() == -signal.SIGKILL, "it ended before it could be killed"
     before = results.stat().st_mtime_ns
     told = []
-    rows = execute(few("table1"), tmp_path / "killed", 2, told.append, quiet=True)
+    rows = execute(few("table1"), tmp_path / "killed", 2, tell=told.append, quiet=True)
     assert told[0] == "1/2 coral_seed0: done before"
     assert results.stat().st_mtime_ns > before
-    execute(few("table1"), tmp_path / "whole", 2, told.append, quiet=True)
+    execute(few("table1"), tmp_path / "whole", 2, tell=told.append, quiet=True)
     assert results.read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
     with open(results, newline="") as file:
         written = list(csv.DictReader(file))
     assert [(row["method"], row["batch_statistics"]) for row in written] == [
-        *[("coral", statistics) for statistics in ("source", "target", "target", "target")], *[("oracle", "source")] * 2]
+        *[("coral", statistics) for statistics in ("training", "target", "target", "target")], *[("oracle", "training")] * 2]
     assert [row["threshold_rule"] for row in written] == ["fixed", "fixed", "matched", "fixed", "fixed", "fixed"]
     assert [row["views"] for row in written] == ["1", "1", "1", "8", "1", "8"]
     with open(tmp_path / "killed" / "costs.csv", newline="") as file:
@@ -94,15 +97,15 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     with open(tmp_path / "killed" / "criteria.csv", newline="") as file:
         assert [row["method"] for row in csv.DictReader(file)] == ["coral"]
 
-    tuned = execute(few("figure3"), tmp_path / "killed", 2, told.append, quiet=True)  # shares the runs of the table
+    tuned = execute(few("figure3"), tmp_path / "killed", 2, tell=told.append, quiet=True)  # shares the runs of the table
     with open(results, newline="") as file:
         assert [row["method"] for row in csv.DictReader(file)] == [*["oracle"] * 2, *["coral"] * 5]
     assert [line.rsplit(": ")[1] for line in told[-2:]] == ["done before", "training"]
     assert [row["fraction"] for row in tuned] == [None] * 4 + [0.5]
     assert figure3(tuned, tmp_path / "figure3.png").read_bytes().startswith(b"\x89PNG")
     assert figure4(few("figure3"), tmp_path / "killed").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(InputError, match=r"--config\.optimizer\.steps=2, which differs from --config\.optimizer\.steps=3"):
-        execute(few("figure3"), tmp_path / "killed", 3, told.append, quiet=True)
+    with pytest.raises(InputError, match=r"with optimizer\.steps=2, which differs from optimizer\.steps=3"):
+        execute(few("figure3"), tmp_path / "killed", 3, tell=told.append, quiet=True)
 
 
 def test_the_table_has_every_method_and_the_oracle_for_every_seed():
@@ -113,13 +116,20 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
     assert [run.name for run in runs if run.fraction] == ["ynet_seed3_0.15", "ynet_seed5_0.15"]
     runs = [run for run in runs if not run.fraction]
     assert all(run.config.seed == run.seed for run in runs)
-    same = [dataclasses.replace(run.config, name="", method="ft", seed=0, semi_supervised="finetune",
-                                labelled_fraction=configs["ft"].labelled_fraction, adaptation=configs["ft"].adaptation,
-                                finetuning=configs["ft"].finetuning, model=configs["ft"].model) for run in runs]
+    same = [dataclasses.replace(run.config, name="", method="ft", seed=0, adaptation=configs["ft"].adaptation,
+                                target_labels=configs["ft"].target_labels, model=configs["ft"].model) for run in runs]
     assert all(config == same[0] for config in same)  # data, augmentation, steps, ...
+    for run in runs:
+        assert run.config.target_labels.use == {"joint": JOINT, "oracle": ONLY}.get(run.method, NONE)
+        assert run.config.model == dataclasses.replace(
+            configs["ft"].model, batch_statistics="training" if run.method == "oracle" else "target")
+    assert {run.config.target_labels.fraction for run in runs if run.method == "joint"} == {0.15}
+    joint = [run.config.target_labels.boxes for run in runs if run.method == "joint"]
+    assert all(joint)
+    assert joint[0] != joint[1]  # each seed chooses its own
     with pytest.raises(InputError, match=r"--fractions=1\.5: must be"):
         plan("figure3", configs, [0], fractions=[1.5])
-    with pytest.raises(InputError, match="--methods=ft,unet: must be some of ft, mmd"):
+    with pytest.raises(InputError, match=r"^--methods=unet: must be some of ft, mmd"):
         plan("table1", configs, [0], methods=["ft", "unet"])
     few_methods = plan("table1", configs, [0], methods=["ft", "dann"])
     assert [run.method for run in few_methods] == ["ft", "dann", "oracle"]
@@ -167,5 +177,5 @@ def test_criteria_are_compared_over_the_unsupervised_runs():
     assert [(run.method, run.fraction) for run in plan("criteria", configs, [0])] == [(method, None) for method in METHODS]
     strange = {method: dataclasses.replace(config, model=dataclasses.replace(config.model, batch_statistics="mixed"))
                for method, config in configs.items()}
-    with pytest.raises(InputError, match=r"--config\.model\.batch_statistics=mixed: must be target"):
+    with pytest.raises(InputError, match=r"^model\.batch_statistics=mixed: must be target"):
         plan("criteria", strange, [0])

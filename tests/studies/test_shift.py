@@ -4,33 +4,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import domain, experiment
 
 import yseg
-from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
-from yseg.models import build_network
+from yseg.config import Inference, Model, Optimizer, Sampling
+from yseg.models import segmentation_network
 from yseg.studies.paper_figures import shift_by_level
 from yseg.studies.shift import domain_shift, level_activations
 
 
-def domain(name, **fields):
-    image, labels = (f"phantom://{name}/{content}?shape=3,64,96&seed=2" for content in ("image", "labels"))
-    return Domain(image=image, labels=labels, foreground=">0", pixel_size_nm=10.0, **fields)
-
-
 def tiny(target):
-    return Experiment(
-        source=domain("source", validation_fraction=0.3), target=domain(target, test_fraction=0.3),
-        sampling=Sampling(patch_size=16, batch_size=16), model=Model(levels=2, features=4),
-        optimizer=Optimizer(steps=2, warmup_steps=1), inference=Inference(tile_size=96, overlap=4),
-        record=Record(validate_every=0, images=0))
+    return experiment(
+        target=domain(target, test_fraction=0.3), sampling=Sampling(patch_size=16, batch_size=16),
+        model=Model(levels=2, features=4), optimizer=Optimizer(steps=2, warmup_steps=1),
+        inference=Inference(tile_size=96, overlap=4))
 
 
 def test_activations_are_those_of_encode_and_lead_to_the_logits():
     config = tiny("target")
-    network = build_network(config.model, "ft")
+    network = segmentation_network(config.model)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 16, 1)), jnp.float32)
     variables = network.init(jax.random.key(0), images)
-    seen = level_activations(config, variables, images)
+    seen = level_activations(config.model, variables, images)
     assert list(seen) == ["encoder 0", "encoder 1", "encoder 2", "decoder 1", "decoder 0"]
     for level, expected in enumerate(network.apply(variables, images, method="encode")):
         np.testing.assert_allclose(seen[f"encoder {level}"], expected, atol=1e-5)

@@ -9,6 +9,7 @@ import yseg
 from yseg.config import JOINT, Optimizer, TargetLabels
 from yseg.data.target_labels import fraction_seen
 from yseg.experiment import finetuning, supervised
+from yseg.runs.resolve import resolve
 
 
 def short(**fields):
@@ -47,7 +48,7 @@ def test_of_a_fine_tuning_it_is_its_own(tmp_path, fraction):
 
 
 def test_of_an_oracle_it_is_what_it_was_given(tmp_path):
-    yseg.train(supervised(short(), 0.6), tmp_path / "run", quiet=True)
+    yseg.train(supervised(resolve(short()), 0.6), tmp_path / "run", quiet=True)
     assert exported_share(tmp_path / "run", tmp_path) == 0.6
 
 

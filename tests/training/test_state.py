@@ -6,13 +6,13 @@ import numpy as np
 import optax
 import pytest
 
-from yseg.config import METHODS, Experiment, Optimizer, has_reconstruction
-from yseg.models import build_network
-from yseg.training.state import TrainState, create_state, inference_variables, make_optimizer
+from yseg.config import METHODS, Experiment, Optimizer
+from yseg.models import segmentation_network
+from yseg.training.state import TrainState, create_state, inference_variables, make_optimizer, make_schedule
 
 
 def rate(step, config):
-    return float(make_optimizer(config)[1](step))
+    return float(make_schedule(config)(step))
 
 
 class TestLearningRate:
@@ -48,7 +48,7 @@ class TestLearningRate:
 
 def updates_of(config, gradients, params, count=1):
     """Parameters after some steps with the same gradients."""
-    optimizer, _ = make_optimizer(config)
+    optimizer = make_optimizer(config)
     state = optimizer.init(params)
     for _ in range(count):
         updates, state = optimizer.update(gradients, state, params)
@@ -117,7 +117,7 @@ class TestCreateState:
         assert set(state.params) == {"network"} | ({"classifiers"} if method == "dann" else set())
         unet = shapes_of(experiment()).params["network"]
         assert {part: state.params["network"][part] for part in unet} == unet
-        assert set(state.params["network"]) - set(unet) == ({"reconstruction"} if has_reconstruction(method) else set())
+        assert set(state.params["network"]) - set(unet) == ({"reconstruction"} if method == "ynet" else set())
 
     def test_there_is_a_classifier_for_each_level(self):
         classifiers = shapes_of(experiment("dann")).params["classifiers"]
@@ -152,15 +152,15 @@ class TestInferenceVariables:
         params = {"network": {"encoder": {"w": 1}, "decoder": {"w": 2}, "reconstruction": {"w": 3}}, "classifiers": {"w": 4}}
         return TrainState(0, params, running, target, None)
 
-    @pytest.mark.parametrize("statistics", ["source", "target", "mixed"])
+    @pytest.mark.parametrize("statistics", ["training", "target", "mixed"])
     def test_only_the_segmentation_network_is_left(self, state, statistics):
         variables = inference_variables(state, statistics)
         assert variables["params"] == {"encoder": {"w": 1}, "decoder": {"w": 2}}
         assert set(variables["batch_stats"]) == {"encoder", "decoder"}
 
-    def test_source_and_target_are_the_domains_own(self, state):
+    def test_training_and_target_are_the_domains_own(self, state):
         running = {part: state.batch_stats[part] for part in ("encoder", "decoder")}
-        assert inference_variables(state, "source")["batch_stats"] == running
+        assert inference_variables(state, "training")["batch_stats"] == running
         assert inference_variables(state, "target")["batch_stats"] == state.target_stats
 
     def test_mixed_has_the_moments_of_half_of_each(self, state):
@@ -178,7 +178,7 @@ class TestInferenceVariables:
     @pytest.mark.parametrize("normalization", ["batch", "instance"])
     def test_they_are_the_variables_of_the_plain_network(self, normalization):
         config = experiment("ynet", normalization=normalization)
-        network = build_network(config.model, "ft")
+        network = segmentation_network(config.model)
 
         def segment(key):
             variables = inference_variables(create_state(config, key), "mixed")

@@ -9,7 +9,7 @@ from yseg import parallel
 from yseg.config import Experiment
 from yseg.data.grid import Grid
 from yseg.data.patches import Region, make_reader
-from yseg.models import build_network
+from yseg.models import segmentation_network
 from yseg.models.blocks import MOMENTUM
 from yseg.training.state import create_state
 from yseg.training.statistics import BATCHES, make_estimate
@@ -26,6 +26,11 @@ def experiment(method="ft", **model):
     return config
 
 
+def reader_of(target):
+    config = experiment()
+    return make_reader({"target": target}, sampling=config.sampling, sections=1, seed=config.seed)
+
+
 @pytest.fixture(scope="module")
 def target():
     voxels = np.random.default_rng(0).integers(0, 256, (3, 24, 32), np.uint8)
@@ -38,13 +43,13 @@ def estimated(target):
     """A state and the same with the target's statistics."""
     config = experiment()
     state = parallel.replicate(create_state(config, jax.random.key(0)))
-    return state, make_estimate(config, target)(state)
+    return state, make_estimate(config.model, reader_of(target))(state)
 
 
 def test_they_are_what_each_layer_meets_in_target_patches(target, estimated):
     """The first layer sees the patches through one convolution: its moments follow from the patches, in float64."""
     _, after = estimated
-    reader, kernel = make_reader(None, target, experiment()), after.params["network"]["encoder"]["level_0"]["Conv_0"]["kernel"]
+    reader, kernel = reader_of(target), after.params["network"]["encoder"]["level_0"]["Conv_0"]["kernel"]
     means, variances = [], []
     for number in range(BATCHES):
         images = (np.concatenate(np.asarray(reader.batch(number)["target"])) - MEAN) / DEVIATION
@@ -71,9 +76,9 @@ def test_all_layers_are_estimated_and_nothing_else_changes(estimated):
 def test_the_network_normalised_by_them_sees_a_mean_of_0_and_a_variance_of_1(target, estimated):
     """With scale 1 and offset 0, as initialised, activations before the rectifier are standardised in every layer."""
     _, after = estimated
-    network = build_network(experiment().model, "ft")
+    network = segmentation_network(experiment().model)
     variables = {"params": after.params["network"], "batch_stats": after.target_stats}
-    reader = make_reader(None, target, experiment())
+    reader = reader_of(target)
     patches = np.concatenate([np.asarray(reader.batch(number)["target"])[0] for number in range(BATCHES)])
     images = (patches.astype(np.float32) - MEAN) / DEVIATION
     _, seen = network.apply(variables, images, capture_intermediates=lambda module, _: type(module).__name__ == "BatchNorm")
@@ -84,7 +89,7 @@ def test_the_network_normalised_by_them_sees_a_mean_of_0_and_a_variance_of_1(tar
 
 def test_they_do_not_depend_on_what_was_estimated_before(target, estimated):
     before, after = estimated
-    again = make_estimate(experiment(), target)(after.replace(step=before.step + 7))
+    again = make_estimate(experiment().model, reader_of(target))(after.replace(step=before.step + 7))
     jax.tree.map(np.testing.assert_array_equal, after.target_stats, again.target_stats)
 
 
@@ -92,4 +97,4 @@ def test_they_do_not_depend_on_what_was_estimated_before(target, estimated):
 def test_without_batch_normalisation_the_state_stays(target, normalization):
     config = experiment(normalization=normalization)
     state = create_state(config, jax.random.key(0))
-    assert make_estimate(config, target)(state) is state
+    assert make_estimate(config.model, reader_of(target))(state) is state

@@ -290,7 +290,7 @@ def test_a_pair_of_different_shapes_is_refused():
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_a_created_volume_is_read_by_zarr_by_tensorstore_and_by_us(tmp_path, dtype):
     values, path = voxels((3, 600, 40)).astype(dtype), tmp_path / "new" / "a.zarr"
-    with create_volume(str(path), values.shape, dtype, 4.6, 50.0) as store:
+    with create_volume(str(path), values.shape, dtype, 4.6, section_nm=50.0) as store:
         store[1] = values[1]
         store[0], store[2] = values[0], values[2]
     array = zarr.open_array(path, mode="r")

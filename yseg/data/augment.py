@@ -8,6 +8,7 @@ with all of them off the result is the input.
 
 import functools
 import math
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,8 @@ DRAWS = ("turns", "mirror_y", "mirror_x", "elastic", "blur", "blur_sigma", "shar
          "brightness", "noise", "noise_deviation")
 SHARPEN_SIGMA = 1.0  # pixels: EM patches differ in the crispness of membranes, which are a few pixels wide
 TINY = 1e-6  # keeps divisions finite; far below one standard deviation of a volume
-Image, Labels = Float[Array, "y x channel"], Int[Array, "y x"]
+Image: TypeAlias = Float[Array, "y x channel"]
+Labels: TypeAlias = Int[Array, "y x"]
 EXACT = jax.lax.Precision.HIGHEST  # accelerators otherwise round the factors of matrix products to fewer bits
 
 

@@ -1,12 +1,18 @@
 """Boxes of voxels, and regions given on the command line."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from yseg.config import InputError
+
+
+def triple(values: Iterable[int]) -> tuple[int, int, int]:
+    """Three whole numbers, for z, y and x."""
+    z, y, x = values
+    return int(z), int(y), int(x)
 
 
 class Box(NamedTuple):
@@ -18,13 +24,12 @@ class Box(NamedTuple):
     @classmethod
     def whole(cls, shape: Sequence[int]) -> "Box":
         """The box of a whole volume of this shape."""
-        return cls((0, 0, 0), tuple(int(size) for size in shape))
+        return cls((0, 0, 0), triple(shape))
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Number of sections, rows and columns."""
-        z, y, x = (max(stop - start, 0) for start, stop in zip(self.start, self.stop, strict=True))
-        return z, y, x
+        return triple(max(stop - start, 0) for start, stop in zip(self.start, self.stop, strict=True))
 
     @property
     def slices(self) -> tuple[slice, slice, slice]:
@@ -43,12 +48,13 @@ class Box(NamedTuple):
 
     def intersect(self, other: "Box") -> "Box":
         """The voxels in both boxes."""
-        start = tuple(map(max, self.start, other.start))
-        return Box(start, tuple(map(max, start, map(min, self.stop, other.stop))))
+        start = triple(map(max, self.start, other.start))
+        return Box(start, triple(map(max, start, map(min, self.stop, other.stop))))
 
     def relative_to(self, other: "Box") -> "Box":
         """This box in the coordinates of another: its distance from the other's first voxel."""
-        return Box(*(tuple(at - first for at, first in zip(corner, other.start, strict=True)) for corner in self))
+        start, stop = (triple(at - first for at, first in zip(corner, other.start, strict=True)) for corner in self)
+        return Box(start, stop)
 
     def __str__(self):
         """As `parse_region` reads it: "z0:z1,y0:y1,x0:x1"."""
@@ -65,12 +71,12 @@ def parse_region(text: str, shape: Sequence[int], flag: str = "--region") -> Box
     """
     if not text.strip():
         return Box.whole(shape)
-    ranges = [re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", part) for part in text.split(",")]
-    if len(ranges) != 3 or not all(ranges):
+    parts = text.split(",")
+    ranges = [found for found in (re.fullmatch(r"\s*(\d*)\s*:\s*(\d*)\s*", part) for part in parts) if found]
+    if len(parts) != 3 or len(ranges) != 3:
         raise InputError(f"{flag}={text}: must be z0:z1,y0:y1,x0:x1 in voxels, for example :,0:512,100:")
-    start = tuple(int(found[1] or 0) for found in ranges)
-    stop = tuple(int(found[2] or size) for found, size in zip(ranges, shape, strict=True))
-    box = Box(start, stop)
+    box = Box(triple(int(found[1] or 0) for found in ranges),
+              triple(int(found[2] or size) for found, size in zip(ranges, shape, strict=True)))
     if box.is_empty or not Box.whole(shape).contains(box):
         raise InputError(f"{flag}={text}: must be a box that is not empty, inside the volume"
                          f" {','.join(f'0:{size}' for size in shape)}")

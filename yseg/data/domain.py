@@ -20,7 +20,7 @@ from yseg.config import (
     labelled_domain,
 )
 from yseg.data import target_labels
-from yseg.data.box import Box, parse_region, sections_of
+from yseg.data.box import Box, parse_region, sections_of, triple
 from yseg.data.grey_levels import statistics
 from yseg.data.grid import Grid
 from yseg.data.labels import LabelRule, apply_rule, label_rule, parse_rule
@@ -176,14 +176,15 @@ def check_classes(volume: Volume, classes: int, boxes: Sequence[Box]) -> None:
 
 def absolute(domain: Domain) -> Domain:
     """A copy of a `yseg.config.Domain` whose paths hold in any folder; URLs stay."""
-    return dataclasses.replace(domain, image=_absolute_spec(domain.image), labels=_absolute_spec(domain.labels))
+    return dataclasses.replace(domain, image=absolute_path(domain.image), labels=absolute_path(domain.labels))
 
 
-def _absolute_spec(spec):
+def absolute_path(spec: str) -> str:
+    """A path that holds in any folder; a URL and "" stay."""
     return spec if not spec or "://" in spec else os.path.abspath(os.path.expanduser(spec))
 
 
-def given_domain(config: Experiment, image: str, labels: str | None = None, pixel_size_nm: float | None = None,
+def given_domain(config: Experiment, image: str, *, labels: str | None = None, pixel_size_nm: float | None = None,
                  foreground: str | None = None) -> Domain:
     """The resolved `yseg.config.Domain` of a volume given on the command line.
 
@@ -195,9 +196,11 @@ def given_domain(config: Experiment, image: str, labels: str | None = None, pixe
     given = absolute(Domain(image=image, labels=labels or "", pixel_size_nm=pixel_size_nm or 0.0, foreground=foreground or ""))
     known = next((domain for domain in (config.target, config.source) if domain.image == given.image), None)
     if known:
+        own_labels = given.labels in ("", known.labels)  # what the values of others mean, the config does not know
         given = dataclasses.replace(
             known, labels=given.labels or known.labels, pixel_size_nm=given.pixel_size_nm or known.pixel_size_nm,
-            foreground=given.foreground or known.foreground)
+            foreground=given.foreground or (known.foreground if own_labels else ""),
+            unlabelled=known.unlabelled if own_labels else "")
     if pixel_size_nm is not None and not pixel_size_nm > 0:
         raise InputError(f"--pixel_size_nm={pixel_size_nm}: must be above 0")
     if foreground:
@@ -236,5 +239,5 @@ def open_domain(domain: Domain, working_pixel_size_nm: float, flag: str, with_la
         labels = open_volume(domain.labels, labels_flag)
         check_pair(image, labels, image_flag, labels_flag)
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
-    grid = Grid(Box.whole(image.shape).shape, domain.pixel_size_nm, working_pixel_size_nm)
+    grid = Grid(triple(image.shape), domain.pixel_size_nm, working_pixel_size_nm)
     return Volume(image, labels, rule, grid, parts, domain.pixel_size_nm, image_flag)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorstore as ts
 
-from yseg.data.box import Box
+from yseg.data.box import Box, triple
 from yseg.data.labels import LabelRule, apply_rule
 from yseg.data.resample import area_taps, majority, resample, triangle_taps
 
@@ -51,7 +51,7 @@ class Grid:
     def shape(self) -> tuple[int, int, int]:
         """Sections, rows and columns of whole working pixels; at least 1."""
         sections, *sizes = self.volume_shape
-        return (sections, *(max(1, math.floor(round(size / self.ratio, 6))) for size in sizes))
+        return triple((sections, *(max(1, math.floor(round(size / self.ratio, 6))) for size in sizes)))
 
     @property
     def box(self) -> Box:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 
 from yseg import parallel
 from yseg.config import Sampling
-from yseg.data.box import Box
+from yseg.data.box import Box, triple
 from yseg.data.grid import Grid
 from yseg.data.labels import LabelRule
 
@@ -51,13 +51,20 @@ class Region(NamedTuple):
         return tuple(part.relative_to(self.box) for part in self.parts or (self.box,))
 
     @property
+    def truth(self) -> tuple[ts.TensorStore, LabelRule]:
+        """The labels and what they mean; ValueError if they were not opened."""
+        if self.labels is None or self.rule is None:
+            raise ValueError("labels: must be opened")
+        return self.labels, self.rule
+
+    @property
     def largest_patch(self) -> int:
         """The largest side that a patch may have."""
         return min(size for box in self.patch_boxes for size in box.shape[1:])
 
 
 @functools.partial(jax.jit, static_argnames=("boxes", "patch_size"))
-def locations(key: PRNGKeyArray, step: Int[Array, ""], index: Int[Array, "batch"], boxes: tuple[Box, ...],
+def locations(key: PRNGKeyArray, step: Int[Array, ""], index: Int[Array, "batch"], *, boxes: tuple[Box, ...],
               patch_size: int) -> Int[Array, "batch 3"]:
     """Corners of patches (section, first row, first column), uniform over all that fit into one of the boxes.
 
@@ -108,13 +115,13 @@ class ResidentReader:
       sampling: what the config says of patches.
       sections: of a patch, see `yseg.config.Model`.
       seed: of the draws.
-      devices: see `yseg.parallel.devices_for`.
+      devices: that share the batch out; None = those of `yseg.parallel.devices_for`.
       images: the `images` of another reader of the same regions, to share them.
     """
 
     def __init__(self, regions: Mapping[str, Region], *, sampling: Sampling, sections: int, seed: int,
                  devices: parallel.Devices | None = None, images: Raw | None = None):
-        self.devices = devices
+        self.devices = devices = devices or parallel.devices_for(sampling.batch_size)
         self.index = parallel.share(sampling.batch_size, devices)
         self.keys = domain_keys(seed)
         self.images = images or parallel.replicate({
@@ -140,10 +147,10 @@ class ResidentReader:
 def _read_labels(region):
     """The labels of a region's box, int8 or wider [z, y, x]; -1 outside its parts."""
     if region.parts is None:
-        return region.grid.labels(region.labels, region.rule, region.box)
+        return region.grid.labels(*region.truth, region.box)
     labels = None
     for part, place in zip(region.parts, region.patch_boxes, strict=True):
-        read = region.grid.labels(region.labels, region.rule, part)
+        read = region.grid.labels(*region.truth, part)
         labels = np.full(region.box.shape, -1, read.dtype) if labels is None else labels
         labels[place.slices] = read
     return labels
@@ -162,7 +169,7 @@ def _cut_batch(volumes, index, draws, *, boxes, patch_size, sections):
     raw = {"index": index}
     for name, of_name in boxes.items():
         image = volumes[name] if name in volumes else volumes["target"]
-        corners = locations(keys[name], step, index, of_name, patch_size)
+        corners = locations(keys[name], step, index, boxes=of_name, patch_size=patch_size)
         raw[name] = jax.vmap(lambda corner, image=image: _cut(image, corner, patch_size, sections))(corners)
         raw[f"{name}_statistics"] = volumes[f"{name}_statistics"]
         if name in LABELS:
@@ -200,12 +207,12 @@ class StreamingReader:
         requests = {}
         for name, region in self._regions.items():
             with parallel.on_the_host():  # an accelerator would be waited for at every step
-                corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(), region.patch_boxes,
-                                               self._sampling.patch_size))
+                corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(),
+                                               boxes=region.patch_boxes, patch_size=self._sampling.patch_size))
             requests[name] = [self._request_image(region, corner) for corner in corners]
             if name in LABELS:
                 boxes = [self._box(region, corner, corner[0]) for corner in corners]
-                requests[LABELS[name]] = [region.grid.request_labels(region.labels, region.rule, box) for box in boxes]
+                requests[LABELS[name]] = [region.grid.request_labels(*region.truth, box) for box in boxes]
         return requests
 
     def _request_image(self, region, corner):
@@ -214,7 +221,7 @@ class StreamingReader:
 
     def _box(self, region, corner, section):
         side = self._sampling.patch_size
-        z, y, x = (int(first + offset) for first, offset in zip(region.box.start, (section, *corner[1:]), strict=True))
+        z, y, x = triple(first + offset for first, offset in zip(region.box.start, (section, *corner[1:]), strict=True))
         return Box((z, y, x), (z + 1, y + side, x + side))
 
     def _collect(self, requests):

@@ -1,7 +1,7 @@
 """Resampling along rows and columns: every value is a weighted sum of samples whose places come from coordinates."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,7 +13,7 @@ class Taps(NamedTuple):
     """The samples that make up each of n resampled values, and their weights, which sum to 1."""
 
     # k is that of the grid, not of the box: sums of the same numbers in the same order have the same bits.
-    index: np.ndarray  # int64 [n, k]; taps of weight 0 repeat one that counts
+    index: np.ndarray  # type: ignore[assignment]  # (tuple has a method index) int64 [n, k]; taps of weight 0 repeat one that counts
     weight: np.ndarray  # float64 [n, k]
 
     def astype(self, dtype: DTypeLike) -> "Taps":
@@ -64,7 +64,8 @@ def area_taps(low: np.ndarray, length: float, size: int) -> Taps:
 
 def _gather(values, taps, offset, axis):
     """Weighted sums along an axis, 0 or 1, of `values` [y, x, ...], whose first sample there is number `offset`."""
-    channels, total = values[0, 0].size, 0
+    channels: int = values[0, 0].size
+    total: Any = 0
     for index, weight in zip(taps.index.T - offset, taps.weight.T, strict=True):
         taken = np.take(values, index, axis)
         # Rows of all pixels and channels: NumPy's inner loop would else be as short as there are channels.

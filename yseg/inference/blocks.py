@@ -34,8 +34,8 @@ Predict = Callable[[np.ndarray, tuple[float, float]], np.ndarray]
 Blocks = Iterator[tuple[Box, np.ndarray]]  # boxes in voxels, and float32 probabilities [z, y, x, class] of their voxels
 
 
-def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statistics: tuple[float, float],
-                   regions: Sequence[Box], *, model: Model, inference: Inference, block_size: int = BLOCK_SIZE) -> Blocks:
+def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statistics: tuple[float, float], *,
+                   regions: Sequence[Box], model: Model, inference: Inference, block_size: int = BLOCK_SIZE) -> Blocks:
     """Class probabilities of regions, block by block: sections in order, and in each its blocks of rows and columns.
 
     Around a region the network sees what the volume has there, and beyond the volume's borders its mirror image. The next block

@@ -1,7 +1,7 @@
 """What becomes of the blocks of a segmentation: classes, scores, a written volume."""
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ import tensorstore as ts
 
 from yseg.config import InputError
 from yseg.data.box import Box
-from yseg.data.labels import LabelRule, apply_rule
 from yseg.metrics.counts import Counts
 
 _WRITES = 4  # blocks that are being written while others are computed
@@ -27,14 +26,13 @@ def predicted_classes(probabilities: np.ndarray, threshold: float) -> np.ndarray
     return probabilities.argmax(axis=-1).astype(np.uint8)
 
 
-def score(blocks: Iterable[tuple[Box, np.ndarray]], labels: ts.TensorStore, rule: LabelRule, region: Box, *,
+def score(blocks: Iterable[tuple[Box, np.ndarray]], truth_of: Callable[[Box], np.ndarray], region: Box, *,
           thresholds: Sequence[float], classes: int) -> Counts:
     """The counts of a region's blocks, at the volume's own voxels. Section 0 of the counts is the region's first.
 
     Args:
       blocks: of `yseg.inference.blocks.predict_blocks`.
-      labels: TensorStore [z, y, x] of label values.
-      rule: what they mean.
+      truth_of: the true classes int8 [z, y, x] of a Box of voxels, -1 = no label; see `yseg.data.domain.Volume.classes`.
       region: Box in voxels to which the blocks belong.
       thresholds: of the foreground probability, increasing; more than two classes are counted once, as predicted by argmax.
       classes: number of classes.
@@ -44,7 +42,7 @@ def score(blocks: Iterable[tuple[Box, np.ndarray]], labels: ts.TensorStore, rule
     """
     counts = Counts.zeros(region.shape[0], thresholds) if classes == 2 else Counts.zeros(region.shape[0], classes=classes)
     for box, probabilities in blocks:
-        truth = apply_rule(labels[box.slices].read().result(), rule)
+        truth = truth_of(box)
         if truth.max(initial=0) >= classes:
             raise InputError(f"model.classes={classes}: must be above {truth.max()}, a label in section {box.start[0]}")
         section = box.start[0] - region.start[0]

@@ -10,7 +10,7 @@ from yseg.methods.features import compare_levels
 from yseg.methods.method import Batch, Context, Method
 
 
-def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, progress: Float[Array, ""],
+def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress: Float[Array, ""],
          context: Context) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]:
     """Segmentation plus lambda_i CORAL_i over the levels i; arguments and results as `yseg.methods.method.MethodLoss`."""
     del progress
@@ -19,7 +19,7 @@ def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, progress: F
     def term(level, source, target):
         return weights[level] * losses.coral(source, target), {}
 
-    return compare_levels(variables, batch, key, context, term)
+    return compare_levels(variables, batch, key, context=context, term=term)
 
 
 # The weight: see "How the weights were chosen" in configs/README.md.

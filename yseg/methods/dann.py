@@ -25,7 +25,7 @@ def parameters(key: PRNGKeyArray, model: Model, adaptation: Adaptation) -> dict[
         for level in range(model.levels + 1)}}
 
 
-def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, progress: Float[Array, ""],
+def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress: Float[Array, ""],
          context: Context) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]:
     """Segmentation plus the domain loss of each level; arguments and results as `yseg.methods.method.MethodLoss`.
 
@@ -43,7 +43,7 @@ def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, progress: F
             for features in (source, target))
         return losses.domain_loss(of_source, of_target), {"domain_accuracy": losses.domain_accuracy(of_source, of_target)}
 
-    return compare_levels(variables, batch, key, context, term)
+    return compare_levels(variables, batch, key, context=context, term=term)
 
 
 # The weight: see "How the weights were chosen" in configs/README.md.

@@ -41,16 +41,17 @@ def sample_features(activations: Float[Array, "batch y x channel"], keys: Key[Ar
     return jnp.take_along_axis(flat, places[:, :, None], axis=1).reshape(batch * pixels, channels).astype(jnp.float32)
 
 
-def compare_levels(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, context: Context,
+def compare_levels(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, context: Context,
                    term: Term) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]:
     """Segmentation loss of the source plus sum_i term(i, source features, target features) over the encoder levels i.
 
     The features are those of sampled pixels of the global batch. The metrics of the terms are averaged over the levels.
     """
     keys = dropout_keys(key, batch)
-    source, target, statistics = apply_to_both(context, variables, variables["batch_stats"], "encode", batch.labelled,
-                                               batch.target, keys)
-    segmentation, statistics = segmentation_term(context, variables, statistics, source, batch.labels, keys[0])
+    source, target, statistics = apply_to_both(context, variables, variables["batch_stats"], "encode",
+                                               inputs=(batch.labelled, batch.target), keys=keys)
+    segmentation, statistics = segmentation_term(context, variables, statistics, activations=source, labels=batch.labels,
+                                                 keys=keys[0])
     adaptation, metrics = jnp.float32(0), []
     for level in range(len(source)):
         samples = []

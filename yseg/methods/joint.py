@@ -10,11 +10,11 @@ def with_target_labels(loss: MethodLoss) -> MethodLoss:
     Roels et al. 2019 found such joint training to limit the network and fine-tune instead. The patches are normalised by the
     statistics of their batch and leave the running ones alone, whatever `config.model.batch_pass` says of the others.
     """
-    def joint(variables, batch, key, progress, context):
-        of_method, (metrics, statistics) = loss(variables, batch, key, progress, context)
+    def joint(variables, batch, key, *, progress, context):
+        of_method, (metrics, statistics) = loss(variables, batch, key, progress=progress, context=context)
         keys = sample_keys(key, JOINT_DROPOUT, batch.index)
-        activations, own = apply_part(context, variables, variables["batch_stats"], "encode", batch.joint, keys)
-        of_target, _ = segmentation_term(context, variables, own, activations, batch.joint_labels, keys)
+        activations, own = apply_part(context, variables, variables["batch_stats"], "encode", inputs=batch.joint, keys=keys)
+        of_target, _ = segmentation_term(context, variables, own, activations=activations, labels=batch.joint_labels, keys=keys)
         return of_method + of_target, ({**metrics, "segmentation_target": of_target}, statistics)
 
     return joint

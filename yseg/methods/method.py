@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -47,15 +47,25 @@ def context_of(config: Experiment, network: nn.Module, axis_name: str | None = N
     return Context(network, config.loss, config.adaptation, config.model.batch_pass, axis_name)
 
 
-# (variables, batch, key, progress, context) -> (loss, (metrics, batch_stats)):
-#   variables    {"params": {"network": ..., what the method adds}, "batch_stats": running statistics of the network}
-#   key          random key of the step; a sample's draws depend on it and on the sample's global index alone
-#   progress     share of the training that is done, in [0, 1]
-# Loss and metrics are those of the global batch, the same on every device (see `yseg.parallel`). The running statistics of batch
-# normalisation are those of the labelled patches, or of both domains where they pass jointly. A target that passes apart is
-# normalised by the statistics of its batch and leaves the running ones alone.
-MethodLoss = Callable[[dict[str, Any], Batch, PRNGKeyArray, Float[Array, ""], Context],
-                      tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]]
+class MethodLoss(Protocol):
+    """What a method minimises, a pure function: (loss, (metrics, batch_stats)).
+
+    Loss and metrics are those of the global batch, the same on every device (see `yseg.parallel`). The running statistics of
+    batch normalisation are those of the labelled patches, or of both domains where they pass jointly. A target that passes apart
+    is normalised by the statistics of its batch and leaves the running ones alone.
+    """
+
+    def __call__(self, variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress: Float[Array, ""],
+                 context: Context) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]:
+        """The loss of a batch.
+
+        Args:
+          variables: {"params": {"network": ..., what the method adds}, "batch_stats": running statistics of the network}.
+          batch: of this device.
+          key: random key of the step; a sample's draws depend on it and on the sample's global index alone.
+          progress: share of the training that is done, in [0, 1].
+          context: what is no array.
+        """
 
 
 def no_parameters(key: PRNGKeyArray, model: Model, adaptation: Adaptation) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from yseg.methods.features import compare_levels
 from yseg.methods.method import Batch, Context, Method
 
 
-def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, progress: Float[Array, ""],
+def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress: Float[Array, ""],
          context: Context) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]:
     """Segmentation plus lambda_i MMD_i over the levels i; arguments and results as `yseg.methods.method.MethodLoss`."""
     del progress
@@ -21,7 +21,7 @@ def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, progress: F
     def term(level, source, target):
         return weights[level] * losses.mmd(source, target, losses.median_bandwidths(source, target, multiples)), {}
 
-    return compare_levels(variables, batch, key, context, term)
+    return compare_levels(variables, batch, key, context=context, term=term)
 
 
 # The weight: see "How the weights were chosen" in configs/README.md.

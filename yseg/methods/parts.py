@@ -27,7 +27,7 @@ def dropout_keys(key: PRNGKeyArray, batch: Batch) -> tuple[Key[Array, "batch"], 
     return sample_keys(key, LABELLED_DROPOUT, batch.index), sample_keys(key, TARGET_DROPOUT, batch.index)
 
 
-def apply_part(context: Context, variables: dict[str, Any], statistics: Any, part: str, inputs: Any,
+def apply_part(context: Context, variables: dict[str, Any], statistics: Any, part: str, *, inputs: Any,
                keys: Key[Array, "batch"]) -> tuple[Any, Any]:
     """One part of the network, such as "encode", in training mode: (outputs, updated running statistics)."""
     outputs, updated = context.network.apply(
@@ -36,22 +36,24 @@ def apply_part(context: Context, variables: dict[str, Any], statistics: Any, par
     return outputs, updated.get("batch_stats", statistics)
 
 
-def apply_to_both(context: Context, variables: dict[str, Any], statistics: Any, part: str, labelled: Any, target: Any,
+def apply_to_both(context: Context, variables: dict[str, Any], statistics: Any, part: str, *, inputs: tuple[Any, Any],
                   keys: tuple[Key[Array, "batch"], Key[Array, "batch"]]) -> tuple[Any, Any, Any]:
-    """One part of the network on both domains, apart or jointly: (labelled outputs, target outputs, updated statistics)."""
-    labelled_keys, target_keys = keys
+    """One part of the network on both domains, apart or jointly: (labelled outputs, target outputs, updated statistics).
+
+    `inputs` and `keys` are those of the labelled patches and of the target's.
+    """
     if context.batch_pass == "apart":
-        labelled_outputs, updated = apply_part(context, variables, statistics, part, labelled, labelled_keys)
-        target_outputs, _ = apply_part(context, variables, statistics, part, target, target_keys)
+        labelled_outputs, updated = apply_part(context, variables, statistics, part, inputs=inputs[0], keys=keys[0])
+        target_outputs, _ = apply_part(context, variables, statistics, part, inputs=inputs[1], keys=keys[1])
         return labelled_outputs, target_outputs, updated
-    joint = jax.tree.map(lambda s, t: jnp.concatenate([s, t]), labelled, target)
-    outputs, updated = apply_part(context, variables, statistics, part, joint, jnp.concatenate(keys))
-    count = labelled_keys.shape[0]
+    joint = jax.tree.map(lambda labelled, target: jnp.concatenate([labelled, target]), *inputs)
+    outputs, updated = apply_part(context, variables, statistics, part, inputs=joint, keys=jnp.concatenate(keys))
+    count = keys[0].shape[0]
     return jax.tree.map(lambda x: x[:count], outputs), jax.tree.map(lambda x: x[count:], outputs), updated
 
 
-def segmentation_term(context: Context, variables: dict[str, Any], statistics: Any, activations: Activations,
+def segmentation_term(context: Context, variables: dict[str, Any], statistics: Any, *, activations: Activations,
                       labels: Int[Array, "batch y x"], keys: Key[Array, "batch"]) -> tuple[Float[Array, ""], Any]:
     """Decode activations and score them against labels: (segmentation loss, updated statistics)."""
-    logits, statistics = apply_part(context, variables, statistics, "decode", activations, keys)
+    logits, statistics = apply_part(context, variables, statistics, "decode", inputs=activations, keys=keys)
     return losses.segmentation_loss(context.segmentation)(logits, labels, context.axis_name), statistics

@@ -11,17 +11,19 @@ from yseg.methods.parts import apply_to_both, dropout_keys, segmentation_term
 from yseg.models import reconstruction_network
 
 
-def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, progress: Float[Array, ""],
+def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress: Float[Array, ""],
          context: Context) -> tuple[Float[Array, ""], tuple[dict[str, Float[Array, ""]], Any]]:
     """Segmentation plus lambda_r times the reconstruction error of each domain; see `yseg.methods.method.MethodLoss`."""
     del progress
     if batch.target is None:
         raise ValueError("batch.target: must be given")
     adaptation, keys = context.adaptation, dropout_keys(key, batch)
-    source, target, statistics = apply_to_both(context, variables, variables["batch_stats"], "encode", batch.labelled,
-                                               batch.target, keys)
-    segmentation, statistics = segmentation_term(context, variables, statistics, source, batch.labels, keys[0])
-    *rebuilt, statistics = apply_to_both(context, variables, statistics, "reconstruct", source[-1:], target[-1:], keys)
+    source, target, statistics = apply_to_both(context, variables, variables["batch_stats"], "encode",
+                                               inputs=(batch.labelled, batch.target), keys=keys)
+    segmentation, statistics = segmentation_term(context, variables, statistics, activations=source, labels=batch.labels,
+                                                 keys=keys[0])
+    *rebuilt, statistics = apply_to_both(context, variables, statistics, "reconstruct", inputs=(source[-1:], target[-1:]),
+                                         keys=keys)
     of_source, of_target = (losses.reconstruction(prediction, image, adaptation.reconstruction_loss, context.axis_name)
                             for prediction, image in zip(rebuilt, (batch.labelled, batch.target), strict=True))
     total = (segmentation + weight_of(adaptation, "reconstruction_source") * of_source

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from yseg import parallel
-from yseg.config import Experiment, InputError, knobs
+from yseg.config import Experiment, InputError, ResolvedExperiment, knobs
 from yseg.config_json import from_json, to_json
 from yseg.files import write_whole
 from yseg.training.checkpoint import Checkpoints
@@ -48,13 +48,13 @@ def _create(config, workdir):
         raise InputError(f"--workdir={workdir}: cannot be created ({error.strerror})") from error
 
 
-def read_config(workdir: str | os.PathLike, flag: str = "--workdir") -> Experiment:
-    """The config of a run, which is resolved; InputError, naming the flag, if the folder holds none."""
+def read_config(workdir: str | os.PathLike, flag: str = "--workdir") -> ResolvedExperiment:
+    """The config of a run, as it was resolved; InputError, naming the flag, if the folder holds none."""
     path = Path(workdir) / CONFIG
     if not path.is_file():
         what = "is not the folder of a run: it has no" if path.parent.is_dir() else "no such folder; must be that of a run, with"
         raise InputError(f"{flag}={workdir}: {what} {CONFIG}")
-    return from_json(path.read_text(encoding="utf-8"), f"{flag}={workdir}: {CONFIG}")
+    return ResolvedExperiment(**vars(from_json(path.read_text(encoding="utf-8"), f"{flag}={workdir}: {CONFIG}")))
 
 
 def load_state(workdir: str | os.PathLike, config: Experiment, flag: str = "--workdir") -> TrainState:

@@ -1,11 +1,10 @@
 """From what a user gives to what can be run: checked and filled, once."""
 
 import dataclasses
-import os
 from typing import Any
 
 from yseg.config import Experiment, ResolvedExperiment, check, statistics_name
-from yseg.data.domain import listed_target_labels, resolved_domains
+from yseg.data.domain import absolute_path, listed_target_labels, resolved_domains
 from yseg.methods import METHODS
 
 
@@ -21,7 +20,7 @@ def resolve(config: Experiment) -> ResolvedExperiment:
     given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     resolved = ResolvedExperiment(**{
         **given, **resolved_domains(config),
-        "data_dir": config.data_dir and os.path.abspath(config.data_dir),
+        "data_dir": absolute_path(config.data_dir),
         "adaptation": dataclasses.replace(config.adaptation, **weights),
         "model": dataclasses.replace(config.model, batch_statistics=statistics_name(config.model.batch_statistics))})
     return dataclasses.replace(resolved, target_labels=listed_target_labels(resolved))

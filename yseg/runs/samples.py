@@ -18,8 +18,8 @@ PICTURE_SIZE = 2048  # largest side of a section in a picture, in voxels
 
 
 
-def panel_rows(config: Experiment, predictors: Callable[[dict[str, Any]], Predict], state: TrainState, labelled: Volume,
-               regions: Mapping[str, Region]) -> list[tuple[str, np.ndarray, np.ndarray | None, np.ndarray]]:
+def panel_rows(config: Experiment, predictors: Callable[[dict[str, Any]], Predict], state: TrainState, *,
+               labelled: Volume, regions: Mapping[str, Region]) -> list[tuple[str, np.ndarray, np.ndarray | None, np.ndarray]]:
     """Rows of `yseg.report.panels`: crops of the validation box whose labels are trained on and of the target's training box.
 
     Without a validation box that holds a patch the former are of the parts that are trained on. The target's truth is not shown
@@ -51,7 +51,7 @@ def panel_rows(config: Experiment, predictors: Callable[[dict[str, Any]], Predic
             around = [_section_image(region, crop, section + offset) for offset in _offsets(config.model.sections)]
             probabilities = predict(np.stack(around, axis=-1)[None], region.statistics)[0]
             predicted = probabilities[..., 1] if config.model.classes == 2 else probabilities.argmax(axis=-1)
-            truth = region.grid.labels(region.labels, region.rule, crop)[0] if region.labels is not None else None
+            truth = region.grid.labels(*region.truth, crop)[0] if region.labels is not None else None
             rows.append((f"{title}, section {section}", image[0], truth, predicted))
     return rows
 

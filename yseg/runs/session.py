@@ -96,14 +96,14 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
         numbers = evenly_spaced(box.start[0], box.stop[0], VALIDATION_SECTIONS)
         parts = [box] if last else [sections_of(box, number, number + 1) for number in numbers]
         blocks = predict_blocks(predictors(inference_variables(state, "training")), labelled.image, labelled.grid,
-                                labelled.statistics, parts, model=model, inference=inference)
-        counts = score(blocks, labelled.labels, labelled.rule, box, thresholds=(inference.threshold,), classes=model.classes)
+                                labelled.statistics, regions=parts, model=model, inference=inference)
+        counts = score(blocks, labelled.classes, box, thresholds=(inference.threshold,), classes=model.classes)
         return {"validation_iou": scores(counts)["iou"]}
 
     def draw(state, recorder):
         if not config.record.images:
             return
-        rows = panel_rows(config, predictors, state, labelled, regions)
+        rows = panel_rows(config, predictors, state, labelled=labelled, regions=regions)
         if parallel.is_main():
             title = f"{config.name}: step {int(state.step)}"
             path = panels(rows, workdir / REPORT / "panels.png", title, sampling.working_pixel_size_nm)

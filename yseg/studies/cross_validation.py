@@ -100,5 +100,5 @@ def _score(run, target, sections):
     network, box = TrainedNetwork.of_run(run), target.split.train
     blocks = network.predict(target, [sections_of(box, section, section + 1) for section in sections])
     inference, classes = network.config.inference, network.config.model.classes
-    found = scores(score(blocks, target.labels, target.rule, box, thresholds=(inference.threshold,), classes=classes))
+    found = scores(score(blocks, target.classes, box, thresholds=(inference.threshold,), classes=classes))
     return {name: found[name] for name in SCORES}

@@ -76,8 +76,8 @@ class TrainedNetwork:
 
     def predict(self, volume: Volume, regions: Sequence[Box]) -> Blocks:
         """Class probabilities of regions of a volume, block by block, see `yseg.inference.blocks.predict_blocks`."""
-        return predict_blocks(self.predictor(), volume.image, volume.grid, volume.statistics, regions, model=self.config.model,
-                              inference=self.config.inference)
+        return predict_blocks(self.predictor(), volume.image, volume.grid, volume.statistics, regions=regions,
+                              model=self.config.model, inference=self.config.inference)
 
 
 def load_run(workdir: str | os.PathLike) -> TrainedNetwork:

@@ -67,7 +67,7 @@ class Recorder:
     def write_picture(self, name: str, path: str | os.PathLike, step: int) -> None:
         """Show a PNG file in TensorBoard."""
         if self._active:
-            self._events.add_image(name, matplotlib.image.imread(path)[..., :3], step, dataformats="HWC")
+            self._events.add_image(name, matplotlib.image.imread(Path(path))[..., :3], step, dataformats="HWC")
 
 
 def _line(row):

@@ -65,7 +65,7 @@ def make_step(config: Experiment, network: nn.Module, axis_name: str | None = No
 
         def loss_of_parameters(params):
             variables = {"params": params, "batch_stats": state.batch_stats}
-            return loss(variables, batch, jax.random.fold_in(key, LOSS), progress, context)
+            return loss(variables, batch, jax.random.fold_in(key, LOSS), progress=progress, context=context)
 
         (value, (metrics, batch_stats)), gradients = jax.value_and_grad(loss_of_parameters, has_aux=True)(state.params)
         gradients = parallel.mean(gradients, axis_name)

@@ -104,8 +104,8 @@ def check_output(spec: str, overwrite: bool = False, flag: str = "--output") -> 
 
 
 @contextlib.contextmanager
-def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_nm: float, section_nm: float | None = None,
-                  overwrite: bool = False, *, flag: str = "--output") -> Iterator[ts.TensorStore]:
+def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_nm: float, *,
+                  section_nm: float | None = None, overwrite: bool = False, flag: str = "--output") -> Iterator[ts.TensorStore]:
     """Create a Zarr v3 array; a context manager that yields it as a writable TensorStore [z, y, x].
 
     It is there whole or not at all, see `yseg.files.whole_folder`: it gets its name when the block is left without an exception,

@@ -1,6 +1,8 @@
 """The methods: values and gradients against references that are put together in another way."""
 
+import dataclasses
 import functools
+import importlib
 
 import jax
 import jax.numpy as jnp
@@ -8,19 +10,12 @@ import numpy as np
 import pytest
 
 from yseg import losses
-from yseg.config import METHODS, Experiment, level_weights, uses_target
-from yseg.methods.objectives import METHODS as OBJECTIVES
-from yseg.methods.objectives import (
-    SOURCE_DROPOUT,
-    SOURCE_PIXELS,
-    TARGET_DROPOUT,
-    TARGET_PIXELS,
-    Batch,
-    Context,
-    sample_features,
-    sample_keys,
-)
-from yseg.models import DomainClassifier, build_network
+from yseg.config import JOINT, METHODS, ONLY, Adaptation, Experiment, TargetLabels, level_weights
+from yseg.methods import METHODS as RECORDS
+from yseg.methods import Batch, context_of, images_per_step, loss_of
+from yseg.methods.features import sample_features
+from yseg.methods.parts import LABELLED_DROPOUT, LABELLED_PIXELS, TARGET_DROPOUT, TARGET_PIXELS, sample_keys
+from yseg.models import DomainClassifier
 from yseg.training.state import create_state
 
 FAST = {"xla_backend_optimization_level": 0}  # compiling takes most of the time
@@ -48,12 +43,12 @@ def batch_of(seed=0, labelled=True):
 def prepared(method, **model):
     """(config, network, variables, function(params, batch, progress) -> ((loss, (metrics, batch_stats)), gradients))."""
     config = experiment(method, **model)
-    network = build_network(config.model, method)
+    network = RECORDS[method].network(config.model)
     state = create_state(config, jax.random.key(0))
 
     def objective(params, batch, progress):
         variables = {"params": params, "batch_stats": state.batch_stats}
-        return OBJECTIVES[method](variables, batch, KEY, progress, Context(network, config))
+        return RECORDS[method].loss(variables, batch, KEY, progress=progress, context=context_of(config, network))
 
     compiled = jax.jit(jax.value_and_grad(objective, has_aux=True), compiler_options=FAST)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -68,7 +63,7 @@ def run(method, batch, progress=0.3, **model):
 def features_of(config, network, params, variables, batch):
     """Sampled features of each level: [(source [n, channel], target [n, channel]), ...], put together domain by domain."""
     sampled = []
-    for images, dropout, pixels in ((batch.source, SOURCE_DROPOUT, SOURCE_PIXELS),
+    for images, dropout, pixels in ((batch.labelled, LABELLED_DROPOUT, LABELLED_PIXELS),
                                     (batch.target, TARGET_DROPOUT, TARGET_PIXELS)):
         activations, _ = network.apply({"params": params["network"], "batch_stats": variables["batch_stats"]}, images, True,
                                        sample_keys(KEY, dropout, batch.index), method="encode", mutable=["batch_stats"])
@@ -81,6 +76,65 @@ def assert_trees_close(tree, expected):
     for (path, leaf), other in zip(jax.tree.leaves_with_path(tree), jax.tree.leaves(expected), strict=True):
         largest = max(float(np.abs(other).max()), 1e-3)
         np.testing.assert_allclose(leaf, other, rtol=0, atol=2e-5 * largest, err_msg=jax.tree_util.keystr(path))
+
+
+# --- The records ---
+
+
+def test_a_record_is_listed_under_the_name_of_its_module():
+    assert tuple(RECORDS) == METHODS
+    for name, method in RECORDS.items():
+        assert method is importlib.import_module(f"yseg.methods.{name}").METHOD
+        assert method.name == name
+    assert len({method.title for method in RECORDS.values()}) == len(METHODS)
+    assert {name for name, method in RECORDS.items() if not method.sees_target} == {"ft"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_weights_of_a_method_are_knobs_and_all_that_change_its_loss(method):
+    weights = RECORDS[method].weights
+    knobs = {field.name for field in dataclasses.fields(Adaptation) if field.default is None}
+    assert set(weights) <= knobs
+    assert all(value > 0 for value in weights.values())
+    (before, _), _ = run(method, batch_of())
+    for name in knobs:
+        config, network, variables, _ = prepared(method)
+        other = dataclasses.replace(config.adaptation, **{name: getattr(config.adaptation, name) + 1})
+        context = context_of(dataclasses.replace(config, adaptation=other), network)
+        loss = jax.jit(lambda context=context, variables=variables: RECORDS[method].loss(
+            variables, batch_of(), KEY, progress=jnp.float32(0.3), context=context)[0], compiler_options=FAST)
+        # The weight of `dann` is that of the reversed gradient: it leaves the value.
+        changes = name in weights and method != "dann"
+        assert (abs(float(loss() - before)) > 1e-4) == changes, name
+
+
+def test_without_target_labels_the_loss_is_the_methods_own():
+    for method in METHODS:
+        assert loss_of(Experiment(method=method)) is RECORDS[method].loss
+        assert loss_of(Experiment(method=method, target_labels=TargetLabels(JOINT))) is not RECORDS[method].loss
+    assert loss_of(Experiment(target_labels=TargetLabels(ONLY))) is RECORDS["ft"].loss
+
+
+@pytest.mark.parametrize(("method", "use", "count"), [("ft", "none", 2), ("ft", JOINT, 4), ("ft", ONLY, 2), ("ynet", "none", 4),
+                                                      ("ynet", JOINT, 6), ("mmd", "none", 4)])
+def test_a_step_takes_the_patches_of_the_domains_that_it_sees(method, use, count):
+    config = Experiment(method=method, target_labels=TargetLabels(use))
+    config.sampling.batch_size = 2
+    assert images_per_step(config) == count
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_added_parameters_lie_beside_the_networks_and_depend_on_their_key(method):
+    config = experiment(method)
+    added = [RECORDS[method].parameters(jax.random.key(seed), config.model, config.adaptation) for seed in (0, 0, 1)]
+    assert "network" not in added[0]
+    assert bool(added[0]) == (method == "dann")
+    jax.tree.map(np.testing.assert_array_equal, added[0], added[1])
+    kernels = [[leaf for leaf in jax.tree.leaves(tree) if leaf.ndim > 1] for tree in added]
+    assert all((one != other).any() for one, other in zip(kernels[0], kernels[2], strict=True))
+
+
+# --- The losses ---
 
 
 TERMS = {"ft": set(), "mmd": {"adaptation"}, "coral": {"adaptation"}, "dann": {"adaptation", "domain_accuracy"},
@@ -114,8 +168,6 @@ def test_source_only_does_not_see_the_target():
     for target in (None, np.full_like(batch.target, np.nan)):
         second, again = run("ft", batch._replace(target=target))
         jax.tree.map(np.testing.assert_array_equal, (first, gradients), (second, again))
-    assert not uses_target("ft")
-    assert all(map(uses_target, set(METHODS) - {"ft"}))
 
 
 @pytest.mark.parametrize("method", [method for method in METHODS if method != "ft"])
@@ -148,18 +200,9 @@ def test_adaptation_is_the_weighted_sum_of_the_levels_distances(method, distance
     features = jax.jit(functools.partial(features_of, config, network), compiler_options=FAST)
     sampled = features(variables["params"], variables, batch)
     each = [distance(*(np.asarray(x, np.float64) for x in pair), config.adaptation.bandwidths) for pair in sampled]
-    np.testing.assert_allclose(metrics["adaptation"], np.dot(level_weights(config), each), rtol=1e-4)
+    weights = level_weights(config.adaptation, config.model.levels)
+    np.testing.assert_allclose(metrics["adaptation"], np.dot(weights, each), rtol=1e-4)
     assert min(each) > 1e-4
-
-
-def test_level_weights_grow_toward_the_bottleneck_and_sum_to_lambda():
-    config = experiment("mmd", levels=4)
-    weights = level_weights(config)
-    assert len(weights) == 5
-    assert all(np.diff(weights) > 0)
-    assert sum(weights) == pytest.approx(config.adaptation.weight)
-    config.adaptation.level_weights = (0.0, 1.0, 1.0, 0.0, 2.0)
-    assert level_weights(config) == pytest.approx((0, 0.75, 0.75, 0, 1.5))
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +226,7 @@ class TestDann:
         _, segmentation = run("ft", batch_of())
         schedule = 2 / (1 + np.exp(-config.adaptation.reversal_gamma * progress)) - 1
         expected = segmentation["network"]["encoder"]
-        for weight, reference in zip(level_weights(config), references, strict=True):
+        for weight, reference in zip(level_weights(config.adaptation, config.model.levels), references, strict=True):
             scale = weight * schedule
             expected = jax.tree.map(lambda total, g, scale=scale: total - scale * g, expected, reference["network"]["encoder"])
         assert_trees_close(gradients["network"]["encoder"], expected)
@@ -196,6 +239,42 @@ class TestDann:
             name = f"level_{level}"
             assert_trees_close(gradients["classifiers"][name], reference["classifiers"][name])
             assert np.abs(reference["classifiers"][name]["Dense_0"]["kernel"]).max() > 1e-4
+
+
+    def test_tracing_twice_gives_the_same_metrics(self):
+        """Nothing is left of one tracing in the next, such as a list that has grown."""
+        config, network, variables, _ = prepared("dann")
+        traced = []
+
+        def loss(params, batch):
+            traced.append(batch.labelled.shape)
+            return RECORDS["dann"].loss(variables | {"params": params}, batch, KEY, progress=jnp.float32(0.3),
+                                        context=context_of(config, network))
+
+        def program():
+            return jax.make_jaxpr(lambda *given: loss(*given), return_shape=True)(variables["params"], batch_of())
+
+        (first, shapes), (second, same) = program(), program()
+        assert len(traced) == 2
+        assert str(first) == str(second)
+        assert shapes == same
+        compiled = [jax.jit(lambda *given: loss(*given), compiler_options=FAST)(variables["params"], batch_of())
+                    for _ in range(2)]
+        assert len(traced) == 4
+        jax.tree.map(np.testing.assert_array_equal, *compiled)
+        (_, (metrics, _)), _ = run("dann", batch_of())
+        assert compiled[1][1][0].keys() == metrics.keys()
+        np.testing.assert_allclose(compiled[1][1][0]["domain_accuracy"], metrics["domain_accuracy"])
+
+    def test_the_accuracy_is_the_mean_of_the_levels(self):
+        config, network, variables, _ = prepared("dann")
+        (_, (metrics, _)), _ = run("dann", batch_of())
+        right = []
+        for level, pair in enumerate(features_of(config, network, variables["params"], variables, batch_of())):
+            logits = [DomainClassifier(config.adaptation.hidden).apply(
+                {"params": variables["params"]["classifiers"][f"level_{level}"]}, features) for features in pair]
+            right.append(float(losses.domain_accuracy(*logits)))
+        assert metrics["domain_accuracy"] == pytest.approx(np.mean(right), abs=1e-6)
 
 
 class TestYNet:
@@ -228,7 +307,7 @@ class TestRunningStatistics:
         batch = batch_of()
         (_, (_, stats)), _ = run("coral", batch, batch_pass="joint")
         kernel = variables["params"]["network"]["encoder"]["level_0"]["Conv_0"]["kernel"]
-        both = jnp.concatenate([batch.source, batch.target])
+        both = jnp.concatenate([batch.labelled, batch.target])
         x = jax.lax.conv_general_dilated(both, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         x = np.asarray(x, np.float64)
         found = stats["encoder"]["level_0"]["Normalization_0"]["BatchNorm_0"]
@@ -238,27 +317,3 @@ class TestRunningStatistics:
     def test_without_batch_normalisation_there_are_none(self):
         (_, (_, stats)), _ = run("ft", batch_of(), normalization="instance")
         assert jax.tree.leaves(stats) == []
-
-
-class TestSampleFeatures:
-    def test_rows_are_pixels_of_their_own_sample_where_the_key_says(self):
-        x = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
-        keys = jax.random.split(jax.random.key(0), 3)
-        expected = [x[sample].reshape(20, 6)[np.asarray(jax.random.randint(keys[sample], (7,), 0, 20))] for sample in range(3)]
-        np.testing.assert_array_equal(sample_features(x, keys, 7), np.concatenate(expected))
-
-    def test_every_pixel_is_equally_likely(self):
-        """Chi-squared over 12 pixels: 11 degrees of freedom, below 31.3 with probability 0.999."""
-        places = np.asarray(sample_features(np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1), jax.random.split(KEY, 1), 6000))
-        counts = np.bincount(places[:, 0].astype(int), minlength=12)
-        assert ((counts - 500) ** 2 / 500).sum() < 31.3
-
-    def test_bfloat16_features_are_compared_in_float32(self):
-        assert sample_features(jnp.ones((1, 2, 2, 3), jnp.bfloat16), jax.random.split(KEY, 1), 2).dtype == jnp.float32
-
-
-def test_sample_keys_depend_on_purpose_and_global_index_alone():
-    keys = jax.random.key_data(sample_keys(KEY, 1, np.array([4, 9])))
-    np.testing.assert_array_equal(keys[1], jax.random.key_data(sample_keys(KEY, 1, np.array([9, 0, 3])))[0])
-    many = np.concatenate([jax.random.key_data(sample_keys(KEY, purpose, np.arange(20))) for purpose in range(10)])
-    assert len(np.unique(many, axis=0)) == 200
