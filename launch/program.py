@@ -314,7 +314,7 @@ def _with_flags(message):
     """A message with the config's knobs, such as model.levels=3, as they are spelt on the command line."""
     names = sorted((name.removeprefix("config.") for name in _knob_names()), key=len, reverse=True)
     known = "|".join(re.escape(name) + (r"\b" if "." in name else "(?==)") for name in names)  # such as seed=0 alone
-    return re.sub(rf"(?<![\w./-])({known})", r"--config.\1", message)
+    return re.sub(rf"(?<![\w./='-])({known})(?!\.\w)", r"--config.\1", message)
 
 
 def _quieten():

@@ -28,6 +28,7 @@ from yseg.config import (
     InputError,
     ResolvedExperiment,
     TargetLabels,
+    check,
 )
 from yseg.data.box import Box, parse_region
 from yseg.data.domain import Volume, given_domain, open_domain, open_own_domain
@@ -75,7 +76,7 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -
       TrainingDiverged: the loss became infinite or not a number.
     """
     prepared = prepare(config, Path(workdir))
-    return run([prepared], compiled_step(prepared.config, prepared.devices), quiet)[0]
+    return run([prepared], lambda _: compiled_step(prepared.config, prepared.devices), quiet)[0]
 
 
 def supervised(config: ResolvedExperiment, fraction: float, start: str | os.PathLike = "",
@@ -106,21 +107,25 @@ def supervised(config: ResolvedExperiment, fraction: float, start: str | os.Path
 def _fraction_before(config, start, fraction):
     """The share of the target's labels that the run `start` has seen beyond this fraction."""
     started = read_config(start, "--from")
-    seen = fraction_seen(started.target_labels)
-    return max(0.0, seen - fraction) if started.seed == config.seed else seen  # of one seed, smaller shares lie in larger ones
+    before = started.target_labels.fraction_before
+    own = fraction_seen(started.target_labels) - before
+    # Of one seed, a smaller share lies in a larger one; those of two seeds may have nothing in common.
+    return min(1.0, before + (max(0.0, own - fraction) if started.seed == config.seed else own))
 
 
 def finetuning(start: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS, learning_rate: float = TUNING_RATE,
                seed: int | None = None, sections: Sequence[int] | None = None) -> ResolvedExperiment:
     """The config of `finetune`; labels of some sections alone may be used, see `supervised`."""
     config = read_config(start, "--from")
-    config = supervised(dataclasses.replace(config, seed=config.seed if seed is None else seed), fraction, start, sections)
     steps = steps if fraction else 0
-    return dataclasses.replace(
-        config, name=f"{config.name}, fine-tuned on {100 * fraction:g} %",
-        sampling=dataclasses.replace(config.sampling, steps_at_once=min(config.sampling.steps_at_once, max(steps, 1))),
-        optimizer=dataclasses.replace(config.optimizer, steps=steps, learning_rate=learning_rate, warmup_steps=steps // 10),
+    config = dataclasses.replace(
+        config, name=f"{config.name}, fine-tuned on {100 * fraction:g} %", seed=config.seed if seed is None else seed,
+        sampling=dataclasses.replace(config.sampling, steps_at_once=max(1, min(config.sampling.steps_at_once, steps))),
+        optimizer=dataclasses.replace(config.optimizer, steps=steps, learning_rate=learning_rate,
+                                      warmup_steps=max(0, steps // 10)),
         record=dataclasses.replace(config.record, validate_every=0))
+    check(config)
+    return supervised(config, fraction, start, sections)
 
 
 def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS,
@@ -188,8 +193,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
         box = _kept_box(volume, domain, known)
-    usual = _usual_statistics(given, known)
-    network = given.with_views(test_time_augmentation).with_statistics(batch_statistics or usual)
+    network = given.with_views(test_time_augmentation).with_statistics(batch_statistics or _usual_statistics(given, known))
     config = network.config
     number = chosen_threshold(threshold, network)
     shown = middle_section(box)
@@ -208,12 +212,14 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     }
     if network.reports is None:
         return results
+    own = read_config(network.reports)  # what its own test is asked with
+    usual = "training" if _is_source(own, known) else own.model.batch_statistics
+    eight = config.inference.test_time_augmentation
     differs = [*(_name_of_volume(known) if image else ["source"] if domain == "source" else []),
                *([f"region_{_in_a_name(str(box))}"] if region else []),
                *([f"{network.statistics}_statistics"] if network.statistics != usual else []),
-               *([MATCHED] if threshold == MATCHED else [f"threshold_{number:g}"] if number != given.config.inference.threshold
-                 else []),
-               *([] if config.inference == given.config.inference else ["augmented" if test_time_augmentation else "plain"])]
+               *([MATCHED] if threshold == MATCHED else [f"threshold_{number!r}"] if number != own.inference.threshold else []),
+               *(["augmented" if eight else "plain"] if eight != own.inference.test_time_augmentation else [])]
     suffix = "".join(f"_{part}" for part in differs)
     write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
@@ -287,8 +293,10 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
     """
     trained, array = network_of(network).with_statistics(batch_statistics), np.asarray(array)
     working = trained.config.sampling.working_pixel_size_nm
-    if array.ndim not in (2, 3):
-        raise ValueError(f"array of shape {array.shape}: must be [z, y, x] or [y, x]")
+    if array.ndim not in (2, 3) or array.dtype.kind not in "uifb":
+        raise ValueError(f"array of shape {array.shape} and type {array.dtype}: must be [z, y, x] or [y, x] of numbers")
+    if pixel_size_nm is not None and not 0 < pixel_size_nm < math.inf:
+        raise ValueError(f"pixel_size_nm={pixel_size_nm}: must be above 0 and finite")
     image = as_volume(ts.array(np.ascontiguousarray(array)), "array")
     box = Box.whole(image.shape)
     size = pixel_size_nm or working
@@ -328,8 +336,11 @@ def _kept_box(volume: Volume, domain: str, known: Domain) -> Box:
 
 def _usual_statistics(network: TrainedNetwork, known: Domain) -> str:
     """Whose batch statistics a volume is segmented with: the training's for the source itself, else the network's."""
-    config = network.config
-    return "training" if known.image == config.source.image != config.target.image else network.statistics
+    return "training" if _is_source(network.config, known) else network.statistics
+
+
+def _is_source(config: Experiment, known: Domain) -> bool:
+    return known.image == config.source.image != config.target.image
 
 
 def _scores_of_objects(volume, box, predicted):

@@ -81,7 +81,7 @@ def refusal():
 
 
 training = prepare(experiment("centroid"), Path("run"))
-run([training], compiled_step(training.config, training.devices), quiet=True)
+run([training], lambda _: compiled_step(training.config, training.devices), quiet=True)
 changes = jax.tree.map(lambda one, other: float(abs(one - other).max()), training.start.params,
                        load_state("run", training.config).params)
 flags = program.parse(train.PROGRAM, ["train", "--config=configs/demo.py:centroid", "--workdir=unused"])

@@ -93,10 +93,6 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     assert "CORAL" in table
     assert "paper" not in (tmp_path / "killed" / "table1.md").read_text()  # its figures are those of other volumes
 
-    assert "test labels" in summarise("criteria", few("criteria"), rows, tmp_path / "killed")
-    with open(tmp_path / "killed" / "criteria.csv", newline="") as file:
-        assert [row["method"] for row in csv.DictReader(file)] == ["coral"]
-
     tuned = execute(few("figure3"), tmp_path / "killed", 2, tell=told.append, quiet=True)  # shares the runs of the table
     with open(results, newline="") as file:
         assert [row["method"] for row in csv.DictReader(file)] == [*["oracle"] * 2, *["coral"] * 5]
@@ -106,6 +102,13 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
     assert figure4(few("figure3"), tmp_path / "killed").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match=r"with optimizer\.steps=2, which differs from optimizer\.steps=3"):
         execute(few("figure3"), tmp_path / "killed", 3, tell=told.append, quiet=True)
+
+    judged = plan("criteria", {method: tiny(method) for method in METHODS}, seeds=[0], methods=["coral", "ft"])
+    rows = execute(judged, tmp_path / "killed", 2, tell=told.append, quiet=True)
+    assert [line.rsplit(": ")[1] for line in told[-2:]] == ["done before", "training"]
+    assert "test labels" in summarise("criteria", judged, rows, tmp_path / "killed")
+    with open(tmp_path / "killed" / "criteria.csv", newline="") as file:
+        assert [row["method"] for row in csv.DictReader(file)] == ["coral", "ft"]
 
 
 def test_the_table_has_every_method_and_the_oracle_for_every_seed():
@@ -131,6 +134,8 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
         plan("figure3", configs, [0], fractions=[1.5])
     with pytest.raises(InputError, match=r"^--methods=unet: must be some of ft, mmd"):
         plan("table1", configs, [0], methods=["ft", "unet"])
+    with pytest.raises(InputError, match=r"^--methods=ft: must be two at least for criteria"):
+        plan("criteria", configs, [0], methods=["ft"])
     few_methods = plan("table1", configs, [0], methods=["ft", "dann"])
     assert [run.method for run in few_methods] == ["ft", "dann", "oracle"]
     unlabelled = plan("table1", configs, [0], methods=["ft", "ynet"], labelled_rows=False)
@@ -175,6 +180,8 @@ def test_the_cost_is_told_before(tmp_path):
 def test_criteria_are_compared_over_the_unsupervised_runs():
     configs = {method: tiny(method) for method in METHODS}
     assert [(run.method, run.fraction) for run in plan("criteria", configs, [0])] == [(method, None) for method in METHODS]
+    with pytest.raises(InputError, match="--methods=ft: must be"):  # before it is trained: one run is not ranked
+        plan("criteria", configs, [0], methods=["ft"])
     strange = {method: dataclasses.replace(config, model=dataclasses.replace(config.model, batch_statistics="mixed"))
                for method, config in configs.items()}
     with pytest.raises(InputError, match=r"^model\.batch_statistics=mixed: must be target"):

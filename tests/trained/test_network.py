@@ -72,7 +72,7 @@ def test_a_released_network_refuses_statistics_that_it_does_not_hold(run, tmp_pa
     network = yseg.load_model(yseg.export(run, tmp_path / "model", batch_statistics="mixed"))
     assert network.with_statistics("mixed").statistics == "mixed"
     for name in ("training", "source", "target"):
-        with pytest.raises(InputError, match=f"^--batch_statistics={name}: must be one of mixed, those that this network has$"):
+        with pytest.raises(InputError, match=f"^--batch_statistics={name}: must be one of mixed, which this network has$"):
             network.with_statistics(name)
         with pytest.raises(InputError, match=f"--batch_statistics={name}"):
             yseg.predict(network, np.zeros((64, 64), np.uint8), batch_statistics=name)

@@ -81,13 +81,15 @@ def resolved_domains(config: Experiment) -> dict[str, Domain]:
 def listed_target_labels(config: Experiment) -> TargetLabels:
     """What a config says of the target's labels, with the boxes that its fraction and seed choose if it lists none.
 
+    The path of `start` becomes absolute.
+
     Args:
       config: its target is resolved. The target is opened if boxes are to be chosen.
 
     Raises:
       InputError: the target cannot be read or has no labels.
     """
-    labels = config.target_labels
+    labels = dataclasses.replace(config.target_labels, start=absolute_path(config.target_labels.start))
     if labels.use == NONE or labels.boxes or not labels.fraction:
         return labels
     target = open_own_domain(config, "target", with_labels=True)

@@ -120,7 +120,7 @@ class ResidentReader:
     """
 
     def __init__(self, regions: Mapping[str, Region], *, sampling: Sampling, sections: int, seed: int,
-                 devices: parallel.Devices | None = None, images: Raw | None = None):
+                 devices: parallel.Devices | None = None, images: Raw | None = None) -> None:
         self.devices = devices = devices or parallel.devices_for(sampling.batch_size)
         self.index = parallel.share(sampling.batch_size, devices)
         self.keys = domain_keys(seed)
@@ -182,7 +182,7 @@ class StreamingReader:
     """Reads each patch of the regions from its volume, `READ_AHEAD` steps ahead of `batch(step)`. See `ResidentReader`."""
 
     def __init__(self, regions: Mapping[str, Region], *, sampling: Sampling, sections: int, seed: int,
-                 devices: parallel.Devices | None = None):
+                 devices: parallel.Devices | None = None) -> None:
         self._regions, self._sampling, self._sections, self._seed, self._devices = regions, sampling, sections, seed, devices
         self._index = parallel.share(sampling.batch_size, devices)
         with parallel.on_the_host():

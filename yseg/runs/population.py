@@ -39,7 +39,7 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
     """Train or continue one run for each config; each ends as it would alone (to float rounding, if they step together).
 
     Args:
-      configs: at least one.
+      configs: of none, nothing is trained.
       workdirs: their folders, all different.
       together: step all at once, which takes the memory of all; None = on an accelerator, if the configs allow it.
       quiet: show no progress.
@@ -55,6 +55,8 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
     resolved, folders = [resolve(config) for config in configs], [Path(workdir) for workdir in workdirs]
     for config, folder in zip(resolved, folders, strict=True):  # before hours of training: a folder of another config
         check_workdir(config, folder)
+    if not resolved:
+        return iter(())
     different, numbers = differing(resolved), numbers_of(resolved[0].method)
     wrong = [knob for knob in different if knob not in (SEED, *NAMES, *numbers)]
     if together and wrong:
@@ -77,7 +79,7 @@ def _in_turn(configs, workdirs, one_step, quiet):
         training = prepare(config, workdir)
         step = shared or compiled_step(config, training.devices)
         shared = step if one_step else None
-        yield run([training], step, quiet)[0]
+        yield run([training], lambda _, step=step: step, quiet)[0]
 
 
 def _at_once(configs, workdirs, names, quiet):
@@ -85,8 +87,12 @@ def _at_once(configs, workdirs, names, quiet):
     members: list[Prepared] = []
     for config, workdir in zip(configs, workdirs, strict=True):
         members.append(prepare(config, workdir, beside=members[0] if members else None))
-    values = {name: jnp.float32([knob_value(config, name) for config in configs]) for name in names}
-    return run(members, population_step(configs[0], values, members[0].devices), quiet, together=True)
+
+    def step_of(left):
+        values = {name: jnp.float32([knob_value(member.config, name) for member in left]) for name in names}
+        return population_step(configs[0], values, members[0].devices)
+
+    return run(members, step_of, quiet, together=True)
 
 
 def differing(configs: Sequence[Experiment]) -> list[str]:

@@ -43,7 +43,8 @@ class Prepared(NamedTuple):
     """A training that may begin: nothing about it has to be changed by the user, and nothing has been written.
 
     config: resolved; workdir: of the run; start: TrainState before the first step, in NumPy arrays; devices: that it uses;
-    domains: its volumes; reader: of its patches; key, estimate, validate, draw: see `yseg.training.loop.Member`.
+    domains: its volumes; reader: of its patches; target_reader: of the target's, for its batch statistics; key, estimate,
+    validate, draw: see `yseg.training.loop.Member`.
     """
 
     config: ResolvedExperiment
@@ -52,6 +53,7 @@ class Prepared(NamedTuple):
     devices: parallel.Devices
     domains: Domains
     reader: Reader
+    target_reader: Reader
     key: PRNGKeyArray
     estimate: Callable[..., Any]
     validate: Callable[..., Any]
@@ -80,9 +82,10 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
     key = jax.random.key(config.seed)
     start = initial_state(config, jax.random.fold_in(key, INITIALIZATION))
     trained_on = {name: region for name, region in regions.items() if name != "target" or method.sees_target}
-    images = beside.reader.images if beside and isinstance(beside.reader, ResidentReader) else None
     read = functools.partial(make_reader, sampling=sampling, sections=model.sections, seed=config.seed, devices=devices)
-    reader = read(trained_on, images=images)
+    reader = read(trained_on, images=_images(beside and beside.reader))
+    target_reader = reader.of_target() if method.sees_target else read(
+        {"target": regions["target"]}, images=_images(beside and beside.target_reader))
     if sampling.steps_at_once > 1 and not isinstance(reader, ResidentReader):
         raise InputError(f"sampling.steps_at_once={sampling.steps_at_once}: must be 1, as the volumes are larger than"
                          f" sampling.resident_limit_gib={sampling.resident_limit_gib:g} and are read as needed")
@@ -109,9 +112,13 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
             path = panels(rows, workdir / REPORT / "panels.png", title, sampling.working_pixel_size_nm)
             recorder.write_picture("panels", path, int(state.step))
 
-    target_reader = reader.of_target() if method.sees_target else read({"target": regions["target"]})
-    return Prepared(config, workdir, start, devices, domains, reader, jax.random.fold_in(key, TRAINING),
+    return Prepared(config, workdir, start, devices, domains, reader, target_reader, jax.random.fold_in(key, TRAINING),
                     make_estimate(model, target_reader, devices), validate, draw)
+
+
+def _images(reader):
+    """The images that a reader keeps on the devices; None if there is no such reader."""
+    return reader.images if isinstance(reader, ResidentReader) else None
 
 
 def initial_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
@@ -145,7 +152,7 @@ def _step(config):
     return make_step(config, METHODS[config.method].network(config.model, parallel.AXIS), parallel.AXIS)
 
 
-def run(trainings: Sequence[Prepared], step: Callable[..., Any], quiet: bool = False,
+def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], Callable[..., Any]], quiet: bool = False,
         together: bool = False) -> list[dict[str, Any]]:
     """Train to the end, from the last checkpoint: one training, or several at once.
 
@@ -154,7 +161,8 @@ def run(trainings: Sequence[Prepared], step: Callable[..., Any], quiet: bool = F
 
     Args:
       trainings: the configs of several agree in all that `yseg.training.loop.fit` takes from them.
-      step, quiet, together: see there.
+      step_of: the training step, see there, of those of them that have not come to their end.
+      quiet, together: see there.
 
     Returns:
       For each a dict: the last line of metrics.jsonl and the workdir.
@@ -174,7 +182,7 @@ def run(trainings: Sequence[Prepared], step: Callable[..., Any], quiet: bool = F
         unfinished = [(training, checkpoints) for training, checkpoints in opened
                       if (checkpoints.last_step or 0) < config.optimizer.steps]
         if unfinished:
-            _train_on(unfinished, step, config, quiet, together)
+            _train_on(unfinished, step_of([training for training, _ in unfinished]), config, quiet, together)
     return [_ended(training) for training in trainings]
 
 

@@ -128,6 +128,8 @@ def plan(experiment: str, configs: Mapping[str, ResolvedExperiment], seeds: Sequ
     unknown = [method for method in methods or () if method not in METHODS]
     if unknown:
         raise InputError(f"--methods={','.join(unknown)}: must be some of {', '.join(METHODS)}")
+    if experiment == "criteria" and methods and len(set(methods)) < 2:
+        raise InputError(f"--methods={methods[0]}: must be two at least for criteria, which rank them")
     runs = []
     methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(experiment, methods or METHODS)
     fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions

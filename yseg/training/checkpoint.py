@@ -24,7 +24,7 @@ class Checkpoints:
       keep: how many of the last ones are kept; None = only read, and change nothing.
     """
 
-    def __init__(self, folder: str | os.PathLike, keep: int | None = None):
+    def __init__(self, folder: str | os.PathLike, keep: int | None = None) -> None:
         self.folder = Path(folder).absolute()
         self._keep = keep
 

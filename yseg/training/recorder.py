@@ -37,7 +37,7 @@ class Recorder:
       active: whether anything is written: only one process of a job does.
     """
 
-    def __init__(self, workdir: str | os.PathLike, step: int, active: bool = True):
+    def __init__(self, workdir: str | os.PathLike, step: int, active: bool = True) -> None:
         self._workdir, self._step, self._active = Path(workdir), step, active
 
     def __enter__(self):

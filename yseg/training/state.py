@@ -31,13 +31,16 @@ class TrainState:
 def make_schedule(optimizer: Optimizer) -> optax.Schedule:
     """The learning rate of a step; its warm-up starts at 1/n of the peak, as a first step at 0 would change nothing."""
     peak, warmup = optimizer.learning_rate, min(optimizer.warmup_steps, optimizer.steps)
-    start = peak / (warmup + 1)
     if optimizer.schedule == "constant":
-        return optax.warmup_constant_schedule(start, peak, warmup)
-    if optimizer.schedule == "exponential":
-        return optax.warmup_exponential_decay_schedule(start, peak, warmup, optimizer.decay_steps, optimizer.decay_rate,
-                                                       staircase=True)
-    return optax.warmup_cosine_decay_schedule(start, peak, warmup, max(optimizer.steps, warmup + 1))
+        after = optax.constant_schedule(peak)
+    elif optimizer.schedule == "exponential":
+        after = optax.exponential_decay(peak, optimizer.decay_steps, optimizer.decay_rate, staircase=True)
+    else:
+        after = optax.cosine_decay_schedule(peak, max(optimizer.steps - warmup, 1))
+    if not warmup:
+        return after
+    # Joined here: optax's own schedules with a warm-up branch on the peak, which is traced where several trainings share a step.
+    return optax.join_schedules([optax.linear_schedule(peak / (warmup + 1), peak, warmup), after], [warmup])
 
 
 def make_optimizer(optimizer: Optimizer) -> optax.GradientTransformation:
