@@ -79,7 +79,12 @@ def _in_turn(configs, workdirs, one_step, quiet):
         training = prepare(config, workdir)
         step = shared or compiled_step(config, training.devices)
         shared = step if one_step else None
-        yield run([training], lambda _, step=step: step, quiet)[0]
+        yield run([training], functools.partial(_same, step), quiet)[0]
+
+
+def _same(step, _):
+    """The step, whatever is left to be trained."""
+    return step
 
 
 def _at_once(configs, workdirs, names, quiet):
