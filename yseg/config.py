@@ -342,7 +342,7 @@ def _check_target_labels(config):
 
 @dataclasses.dataclass
 class ResolvedExperiment(Experiment):
-    """An Experiment that has been checked and filled: nothing behind `yseg.data.domain.resolve`, which makes it, checks again.
+    """An Experiment that has been checked and filled: nothing behind `yseg.runs.resolve.resolve`, which makes it, checks again.
 
     Its domains have absolute paths and what their data sets say, its method's weights are numbers, its batch statistics have
     their one name, and the boxes of the target labels that are trained on are listed.

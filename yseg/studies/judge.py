@@ -1,6 +1,6 @@
 """What can be said of a trained run without labels of the target, and how well that ranks runs.
 
-`judge` serves the choice of a weight (`yseg.sweep`); `ranking` says how good such a choice is, for runs whose test scores are
+`judge` serves the choice of a weight (`yseg.studies.weight_search`); `ranking` says how good such a choice is, for runs whose test scores are
 known.
 """
 
