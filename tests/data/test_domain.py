@@ -231,11 +231,17 @@ def test_boxes_that_are_no_part_of_the_training_box_name_their_knob(volumes, box
 def test_labels_are_chosen_once_and_only_where_some_are_asked_for(volumes):
     chosen = resolved(volumes, JOINT)
     assert chosen.target_labels.boxes
-    assert listed_target_labels(chosen) is chosen.target_labels
+    assert listed_target_labels(chosen) == chosen.target_labels
     unused = dataclasses.replace(chosen, target_labels=TargetLabels(), target=Domain())  # which could not be opened
     assert listed_target_labels(unused).boxes == ()
     none = dataclasses.replace(unused, target_labels=TargetLabels(ONLY, 0.0), optimizer=Optimizer(steps=0))
     assert listed_target_labels(none).boxes == ()
+
+
+def test_the_start_of_a_fine_tuning_holds_in_any_folder(volumes):
+    config = resolved(volumes)
+    started = dataclasses.replace(config, target_labels=TargetLabels(ONLY, 0.0, start="run"))
+    assert listed_target_labels(started).start == str(Path("run").absolute())
 
 
 # --- Volumes given on the command line ---

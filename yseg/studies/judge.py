@@ -1,7 +1,7 @@
 """What can be said of a trained run without labels of the target, and how well that ranks runs.
 
-`judge` serves the choice of a weight (`yseg.studies.weight_search`); `ranking` says how good such a choice is, for runs whose test scores are
-known.
+`judge` serves the choice of a weight (`yseg.studies.weight_search`); `ranking` says how good such a choice is, for runs whose
+test scores are known.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Choosing the weight of a method's added term without labels of the target.
 
-Each candidate is trained and judged by what needs no target labels (`yseg.studies.judge`): the IoU on the source's validation box, and
-criteria of its predictions on the target's training box. Of those that do well on the source the one with the highest CRITERION
-is chosen.
+Each candidate is trained and judged by what needs no target labels (`yseg.studies.judge`): the IoU on the source's validation
+box, and criteria of its predictions on the target's training box. Of those that do well on the source the one with the highest
+CRITERION is chosen.
 """
 
 import dataclasses
