@@ -1,6 +1,7 @@
 """From the config's domains to opened volumes and training regions."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
