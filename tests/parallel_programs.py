@@ -100,7 +100,8 @@ def spread(tree):
     return max(float(x) for x in jax.tree.leaves(mapped(tree, np.arange(jax.device_count()))))
 
 
-def compare_devices(method):
+def compare_devices(method, step):
+    """What `step`, of two devices, and one of a single device give."""
     config, key = experiment(method), jax.random.key(5)
     batches = [reader.batch(step) for reader in [reader_of(config)] for step in range(STEPS)]
     start = parallel.on_host(create_state(config, jax.random.key(0)))
@@ -114,7 +115,7 @@ def compare_devices(method):
         alone_gradient = alone_gradient or first_gradient(alone)
         alone_losses.append({name: float(value) for name, value in metrics.items()})
 
-    step, state, losses = mapped_step(config), parallel.replicate(start), []
+    state, losses = parallel.replicate(start), []
     for number in range(20):
         state, metrics = step(state, batches[number % STEPS], key)
         if number == 0:
@@ -136,11 +137,11 @@ def compare_devices(method):
     }
 
 
-def compare_population(method):
-    """Largest differences of two members that step together from each that steps alone, all on two devices."""
+def compare_population(method, step):
+    """Largest differences of two members that step together from each that steps alone, by `step`, all on two devices."""
     config, keys = experiment(method), [jax.random.key(5), jax.random.key(6)]
     start, raw = parallel.on_host(create_state(config, jax.random.key(0))), reader_of(config).batch(0)
-    alone = [parallel.on_host(mapped_step(config)(parallel.replicate(start), raw, key)[0].params) for key in keys]
+    alone = [parallel.on_host(step(parallel.replicate(start), raw, key)[0].params) for key in keys]
     both, twice = (lambda *leaves: jnp.stack(leaves)), (lambda leaf: jnp.stack([leaf, leaf], axis=1))
     state, _ = population_step(config, {})(parallel.replicate(jax.tree.map(both, start, start)), jax.tree.map(twice, raw),
                                            jnp.stack(keys))
@@ -150,9 +151,10 @@ def compare_population(method):
 
 def devices_program():
     unreduced = jax.pmap(lambda place: place, out_axes=None)(np.arange(2))
+    steps = {method: mapped_step(experiment(method)) for method in METHODS}
     return {"devices": jax.device_count(), "share": parallel.share(6).tolist(),
-            "drift_of_a_forgotten_reduction": spread(unreduced), "population": compare_population("coral"),
-            **{method: compare_devices(method) for method in METHODS}}
+            "drift_of_a_forgotten_reduction": spread(unreduced), "population": compare_population("coral", steps["coral"]),
+            **{method: compare_devices(method, step) for method, step in steps.items()}}
 
 
 def trained(config, devices):
@@ -202,7 +204,6 @@ def process_program(address, number, count):
     outcomes = [outcome(function) for function in (lambda: "written", refuse, fail)]
     used = parallel.devices_for(count)  # one of each process
     result = trained(experiment("dann"), used)
-    parallel.wait_for_all("the end")
     try:
         parallel.devices_for(3)
     except InputError as error:

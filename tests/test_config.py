@@ -87,9 +87,9 @@ def test_several_steps_in_one_call_are_refused_for_volumes_that_are_read_as_need
 @pytest.mark.parametrize(("method", "labels", "steps"), [
     ("ynet", TargetLabels(), 10), ("ynet", TargetLabels(NONE, 0.5), 10), ("ynet", TargetLabels(NONE, 0.0), 10),
     ("ynet", TargetLabels(JOINT, 0.15), 10), ("ft", TargetLabels(JOINT, 1.0, BOXES), 10),
-    ("coral", TargetLabels(JOINT, 0.0, BOXES), 0),
+    ("coral", TargetLabels(JOINT, 0.1, BOXES), 0),
     ("ft", TargetLabels(ONLY, 0.15), 10), ("ft", TargetLabels(ONLY, 0.15, BOXES, "run"), 10),
-    ("ft", TargetLabels(ONLY, 0.0, BOXES), 10), ("ft", TargetLabels(ONLY, 0.0, start="run"), 0),
+    ("ft", TargetLabels(ONLY, 0.1, BOXES), 10), ("ft", TargetLabels(ONLY, 0.0, start="run"), 0),
     ("ft", TargetLabels(ONLY, 0.15, BOXES, "run", 1.0), 10)])
 def test_uses_of_target_labels_that_are_valid(method, labels, steps):
     check(Experiment(method=method, target_labels=labels, optimizer=Optimizer(steps=steps)))

@@ -11,7 +11,19 @@ import pytest
 import yseg
 from launch import finetune as launcher
 from launch import program
-from yseg.config import JOINT, ONLY, Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, TargetLabels
+from yseg.config import (
+    JOINT,
+    ONLY,
+    Domain,
+    Experiment,
+    Inference,
+    Model,
+    Optimizer,
+    Record,
+    Sampling,
+    TargetLabels,
+    no_augmentation,
+)
 from yseg.data.box import parse_region
 from yseg.experiment import finetuning, supervised
 from yseg.runs.folder import load_state, read_config
@@ -34,7 +46,7 @@ def start(tmp_path_factory):
     config = Experiment(
         method="ynet", source=domain("source", validation_fraction=0.3), target=domain("target", test_fraction=0.3),
         sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=1, features=4), optimizer=Optimizer(steps=4),
-        inference=Inference(tile_size=32, overlap=4), record=Record(validate_every=0, images=1))
+        augmentation=no_augmentation(), inference=Inference(tile_size=32, overlap=4), record=Record(validate_every=0, images=1))
     yseg.train(config, workdir, quiet=True)
     return workdir
 

@@ -2,7 +2,7 @@
 
 import tensorstore as ts
 
-from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
+from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, no_augmentation
 
 
 def domain(name, sections=3, seed=2, **fields):
@@ -12,12 +12,12 @@ def domain(name, sections=3, seed=2, **fields):
 
 
 def experiment(**fields):
-    """Four steps of a network of one level."""
+    """Four steps of a network of one level, without augmentation, which takes most of the time to compile a step."""
     defaults = {
         "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3),
-        "sampling": Sampling(patch_size=16, batch_size=2), "model": Model(levels=1, features=4),
-        "optimizer": Optimizer(steps=4, warmup_steps=1), "inference": Inference(tile_size=64, overlap=4),
-        "record": Record(validate_every=0, images=0)}
+        "sampling": Sampling(patch_size=16, batch_size=2), "augmentation": no_augmentation(),
+        "model": Model(levels=1, features=4), "optimizer": Optimizer(steps=4, warmup_steps=1),
+        "inference": Inference(tile_size=64, overlap=4), "record": Record(validate_every=0, images=0)}
     return Experiment(**defaults | fields)
 
 

@@ -174,7 +174,8 @@ class TargetLabels:
     use: str = knob(NONE, "none = no label of the target is read in training; joint = from the first step on, beside those of the"
                     " source; only = instead of the source's: a fine-tuning of `start`, or an oracle",
                     choices=(NONE, JOINT, ONLY))
-    fraction: float = knob(0.15, "share of the target's training box whose labels are used", at_least=0, at_most=1)
+    fraction: float = knob(0.15, "share of the target's training box whose labels are used; of listed boxes, what is reported",
+                            at_least=0, at_most=1)
     boxes: tuple[str, ...] = knob((), "the parts of the target whose labels are used, each z0:z1,y0:y1,x0:x1 in voxels; empty ="
                                   " chosen by fraction and seed")
     start: str = knob("", "only: workdir of the run whose network is trained further; empty = from scratch")
@@ -336,7 +337,7 @@ def _check_target_labels(config):
         raise InputError(f"--config.method={config.method}: must be ft with --config.target_labels.use={ONLY}, which means"
                          " training on labels alone")
     needed = labels.use == JOINT or (labels.use == ONLY and config.optimizer.steps)
-    if needed and not labels.fraction and not labels.boxes:
+    if needed and not labels.fraction:
         raise InputError(f"--config.target_labels.fraction=0: must be above 0 with --config.target_labels.use={labels.use}")
 
 

@@ -62,12 +62,6 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
-def wait_for_all(name: str) -> None:
-    """Wait until every process has come here."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
-
-
 def on_main(function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)` on the main process, and None on the others, which wait for it.
 

@@ -25,7 +25,7 @@ def members():
                       optimizer=Optimizer(name="sgd", momentum=0.9, steps=5, warmup_steps=1, learning_rate=0.05))
     return [dataclasses.replace(base, seed=seed, adaptation=Adaptation(weight=weight),
                                 optimizer=dataclasses.replace(base.optimizer, learning_rate=rate))
-            for seed, rate, weight in ((0, 0.05, 1.0), (1, 0.02, 1.0), (0, 0.05, 30.0))]
+            for seed, rate, weight in ((0, 0.05, 1.0), (1, 0.02, 30.0))]
 
 
 def numbers_of(workdir):
@@ -42,7 +42,7 @@ def assert_close(rows, others):
 def test_each_member_ends_as_its_own_training_also_after_an_interruption(tmp_path):
     configs = members()
     assert set(differing(configs)) == {"seed", "optimizer.learning_rate", "adaptation.weight"}
-    workdirs = [tmp_path / "together" / str(number) for number in range(3)]
+    workdirs = [tmp_path / "together" / str(number) for number in range(2)]
     list(train_population(configs, workdirs, together=True, quiet=True))
     # As if it had been killed while the members wrote their last checkpoints: one has it, the others have not.
     for workdir in workdirs[1:]:
@@ -53,7 +53,7 @@ def test_each_member_ends_as_its_own_training_also_after_an_interruption(tmp_pat
     assert numbers_of(workdirs[0]) == before[0]  # it had come to its end
     for workdir, rows in zip(workdirs, before, strict=True):
         assert_close(numbers_of(workdir), rows)
-    alone = list(train_population(configs, [tmp_path / "alone" / str(number) for number in range(3)], together=False, quiet=True))
+    alone = list(train_population(configs, [tmp_path / "alone" / str(number) for number in range(2)], together=False, quiet=True))
     for config, workdir, single in zip(configs, workdirs, alone, strict=True):
         mine, reference = (load_state(each, config) for each in (workdir, single["workdir"]))
         for leaf, other in zip(jax.tree.leaves(mine), jax.tree.leaves(reference), strict=True):
@@ -66,7 +66,7 @@ def test_each_member_ends_as_its_own_training_also_after_an_interruption(tmp_pat
 
 @pytest.mark.slow
 def test_members_that_were_interrupted_at_different_steps_go_on_from_the_last_that_they_share(tmp_path):
-    configs, workdirs = members()[:2], [tmp_path / "a", tmp_path / "b"]
+    configs, workdirs = members(), [tmp_path / "a", tmp_path / "b"]
     list(train_population(configs, workdirs, together=True, quiet=True))
     whole = [numbers_of(workdir) for workdir in workdirs]
     for workdir, last in zip(workdirs, (3, None), strict=True):

@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 import pytest
+from tiny import experiment
 
 import yseg
 from launch import finetune as launcher
 from launch import program
-from yseg.config import JOINT, ONLY, Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, TargetLabels
+from yseg.config import JOINT, ONLY, Domain, Inference, TargetLabels
 from yseg.data.box import Box, parse_region
 from yseg.runs.folder import read_config
 from yseg.studies.cross_validation import cross_validate, deal
@@ -25,10 +26,8 @@ def tiny(**fields):
         image, labels = (f"phantom://{name}/{content}?shape=4,48,64&seed=0" for content in ("image", "labels"))
         return Domain(image=image, labels=labels, foreground=">0", pixel_size_nm=10.0, **fields)
 
-    return Experiment(
-        source=domain("source"), target=domain("target", test_fraction=0.3), sampling=Sampling(patch_size=16, batch_size=2),
-        model=Model(levels=1, features=4), optimizer=Optimizer(steps=4), inference=Inference(tile_size=32, overlap=4),
-        record=Record(validate_every=0, images=0), **fields)
+    return experiment(source=domain("source"), target=domain("target", test_fraction=0.3),
+                      inference=Inference(tile_size=32, overlap=4), **fields)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from launch import evaluate as evaluation
 from launch import export as launcher
 from launch import program
 from launch import segment as segmentation
-from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling
+from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, no_augmentation
 from yseg.runs.folder import read_config
 
 
@@ -29,6 +29,7 @@ def run(tmp_path_factory):
     yseg.train(Experiment(
         name="tiny", method="ynet", source=domain("source", validation_fraction=0.3), target=domain("target", test_fraction=0.3),
         sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=1, features=4, sections=3),
+        augmentation=no_augmentation(),
         optimizer=Optimizer(steps=8, warmup_steps=1, learning_rate=0.01), inference=Inference(tile_size=32, overlap=4),
         record=Record(validate_every=0, images=0)), workdir, quiet=True)
     return workdir

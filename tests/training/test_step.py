@@ -11,7 +11,7 @@ import optax
 import pytest
 import tiny
 
-from yseg.config import METHODS, Adaptation, Loss, Model, Optimizer, no_augmentation
+from yseg.config import METHODS, Adaptation, Augmentation, Loss, Model, Optimizer, no_augmentation
 from yseg.data.grey_levels import z_score
 from yseg.methods import METHODS as RECORDS
 from yseg.models import segmentation_network
@@ -26,7 +26,8 @@ FAST = {"xla_backend_optimization_level": 0}  # compiling takes most of the time
 def experiment(method="ft", **fields):
     """Resolved: the weights are the method's."""
     model = Model(**{"levels": 1, "features": 4, "dropout": 0.2} | fields.pop("model", {}))
-    return resolve(tiny.experiment(**{"method": method, "model": model, "adaptation": Adaptation(pixels=8)} | fields))
+    defaults = {"method": method, "model": model, "adaptation": Adaptation(pixels=8), "augmentation": Augmentation()}
+    return resolve(tiny.experiment(**defaults | fields))
 
 
 def network_of(config):
@@ -112,8 +113,7 @@ def test_every_loss_can_be_trained(name):
 
 
 class TestBatch:
-    def make(self, raw, key=3, augmentation=None):
-        augmentation = augmentation or experiment("ynet").augmentation
+    def make(self, raw, key=3, augmentation=Augmentation()):  # noqa: B008
         return jax.jit(lambda raw: make_batch(raw, jax.random.key(key), augmentation), compiler_options=FAST)(raw)
 
     def test_a_sample_does_not_depend_on_the_others(self):
@@ -170,7 +170,7 @@ class TestBatch:
 
     def test_types_are_never_promoted_by_chance(self, strict_dtypes):
         config = experiment("ynet")
-        batch = jax.eval_shape(lambda raw: make_batch(raw, jax.random.key(0), config.augmentation), raw_of(config))
+        batch = jax.eval_shape(lambda raw: make_batch(raw, jax.random.key(0), Augmentation()), raw_of(config))
         assert batch.labelled.dtype == jnp.float32
 
 
@@ -178,9 +178,9 @@ class TestBatch:
 @pytest.mark.parametrize("method", METHODS)
 def test_overfits_eight_patches(method):
     weight = {"weight": 0.1} if "weight" in RECORDS[method].weights else {}
-    config = experiment(method, model={"levels": 2, "features": 8, "dropout": 0.0}, augmentation=no_augmentation(),
+    config = experiment(method, model={"features": 8, "dropout": 0.0}, augmentation=no_augmentation(),
                         adaptation=Adaptation(pixels=16, **weight),
-                        optimizer=Optimizer(steps=120, learning_rate=1e-2, warmup_steps=5))
+                        optimizer=Optimizer(steps=90, learning_rate=1e-2, warmup_steps=5))
     raw = {"index": np.arange(8, dtype=np.int32)}
     for domain, name in (("source", "labelled"), ("target", "target")):
         image, labels = phantom(domain, (8, 128, 128), seed=1)

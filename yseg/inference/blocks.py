@@ -56,7 +56,10 @@ def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statisti
 
     Raises:
       InputError: at once if `inference.tile_size` is too small; while iterating if probabilities are not finite.
+      ValueError: there are no regions.
     """
+    if not regions:
+        raise ValueError("regions: must be at least one")
     largest = max(1, math.floor(block_size * grid.ratio))
     spans = [tuple(_spans(region.start[axis], region.stop[axis], largest) for axis in (1, 2)) for region in regions]
     # One tiling for all blocks: tiles of one shape, which are compiled once.

@@ -63,7 +63,8 @@ def load_state(workdir: str | os.PathLike, config: Experiment, flag: str = "--wo
     state = None
     if folder.is_dir():
         with Checkpoints(folder) as checkpoints:
-            state = checkpoints.restore(create_state(config, jax.random.key(config.seed)))
+            # Its shapes and types are enough, which takes no compilation.
+            state = checkpoints.restore(jax.eval_shape(lambda key: create_state(config, key), jax.random.key(config.seed)))
     if state is None:
         raise InputError(f"{flag}={workdir}: no complete checkpoint in {CHECKPOINTS}/; must be a run that has been trained")
     return state
