@@ -17,7 +17,7 @@ Needs both volumes with the size of a pixel, and the labels of the source. A vol
     python -m launch.evaluate --workdir=runs/custom/ynet
     python -m launch.segment --workdir=runs/custom/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet, self_training.
 """
 
 import os

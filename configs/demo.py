@@ -11,7 +11,7 @@ Needs no data. Cost: 1.4 (ft) to 2.3 minutes (ynet) on two CPU cores; IoU: ft 0.
     python -m launch.train --config=configs/demo.py:ynet --workdir=runs/demo/ynet
     python -m launch.evaluate --workdir=runs/demo/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet, self_training.
 """
 
 from yseg.config import Adaptation, Domain, Experiment, Model, Optimizer, Record, Sampling, strong_augmentation

@@ -13,7 +13,7 @@ CPU cores; it has not been run, as the data are not public.
         --config.target.image=hela.tif --config.target.labels=hela_labels.tif
     python -m launch.evaluate --workdir=runs/epfl_to_hela/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet, self_training.
 """
 
 import os

@@ -10,7 +10,7 @@ to 8 minutes (ynet) on two CPU cores. IoU, mean of three seeds: ft 0.489, ynet 0
     python -m launch.train --config=configs/epfl_to_vnc.py:ynet --workdir=runs/epfl_to_vnc/ynet
     python -m launch.evaluate --workdir=runs/epfl_to_vnc/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet, self_training.
 """
 
 import os

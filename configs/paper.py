@@ -18,7 +18,7 @@ not been run, neither to its end nor for its time and memory.
     python -m launch.train --config=configs/paper.py:ynet --workdir=runs/paper/ynet
     python -m launch.evaluate --workdir=runs/paper/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet, self_training.
 """
 
 import os

@@ -11,7 +11,7 @@ threshold 0.651 and 0.633 (configs/README.md).
     python -m launch.train --config=configs/vnc_to_epfl.py:ynet --workdir=runs/vnc_to_epfl/ynet
     python -m launch.evaluate --workdir=runs/vnc_to_epfl/ynet
 
-Methods: ft, mmd, coral, dann, ynet.
+Methods: ft, mmd, coral, dann, ynet, self_training.
 """
 
 import os

@@ -20,7 +20,7 @@ LINES = 400  # of a module, at most
 WORDS = {
     r"jax\.(local_)?devices\(|jax\.(local_)?device_count\(|jax\.process_(index|count)\(|jax\.distributed|jax\.pmap|shard_map":
         ("yseg/parallel.py",),
-    r"--config": ("launch/", "yseg/config.py", "yseg/data/domain.py"),
+    r"--config": ("launch/", "yseg/config.py", "yseg/knobs.py", "yseg/data/domain.py"),
     r"import_module|__import__": ("yseg/__init__.py", "yseg/methods/__init__.py"),  # imports that import-linter does not see
 }
 

@@ -100,7 +100,7 @@ def test_a_method_can_be_left_out(path):
 
 @every_config
 def test_an_unknown_method_is_named(path):
-    with pytest.raises(InputError, match=r"'unet'.*ft, mmd, coral, dann, ynet"):
+    with pytest.raises(InputError, match=r"'unet'.*ft, mmd, coral, dann, ynet, self_training"):
         load(path, "unet")
 
 

@@ -25,9 +25,9 @@ from yseg.config import (
     no_augmentation,
 )
 from yseg.data.box import parse_region
-from yseg.experiment import finetuning, supervised
 from yseg.runs.folder import load_state, read_config
 from yseg.runs.resolve import resolve
+from yseg.runs.stages import finetuning, supervised
 from yseg.training.state import inference_variables
 from yseg.volumes.volume import create_volume, open_volume
 

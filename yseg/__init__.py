@@ -1,6 +1,6 @@
 """Domain-adaptive segmentation of volume electron microscopy in JAX and Flax.
 
-    yseg.train(config, workdir), yseg.finetune(start, workdir, fraction)      what trains
+    yseg.train(config, workdir), yseg.adapt(start, workdir), yseg.finetune(start, workdir, fraction)      what trains
     yseg.evaluate(workdir, ...), yseg.segment(workdir, image, output, ...)      what applies a trained network to volumes
     yseg.load_run(workdir), yseg.load_model(folder)      a trained network; evaluate, segment and predict take it
     yseg.predict(network, array, pixel_size_nm=...)      probabilities of an array, without files
@@ -25,6 +25,7 @@ from yseg.config import (
     Record,
     ResolvedExperiment,
     Sampling,
+    SelfTraining,
     TargetLabels,
     no_augmentation,
     strong_augmentation,
@@ -32,7 +33,7 @@ from yseg.config import (
 
 if TYPE_CHECKING:
     from yseg import losses, methods, models
-    from yseg.experiment import evaluate, export, finetune, predict, segment, train
+    from yseg.experiment import adapt, evaluate, export, finetune, predict, segment, train
     from yseg.runs.resolve import resolve
     from yseg.studies.cross_validation import cross_validate
     from yseg.trained.network import TrainedNetwork, load_model, load_run
@@ -40,15 +41,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 _PLACES = {
-    "evaluate": "experiment", "export": "experiment", "finetune": "experiment", "predict": "experiment", "segment": "experiment",
-    "train": "experiment", "cross_validate": "studies.cross_validation", "resolve": "runs.resolve",
-    "TrainedNetwork": "trained.network", "load_model": "trained.network", "load_run": "trained.network",
-    "open_volume": "volumes.volume"}
+    **dict.fromkeys(("adapt", "evaluate", "export", "finetune", "predict", "segment", "train"), "experiment"),
+    "cross_validate": "studies.cross_validation", "resolve": "runs.resolve", "TrainedNetwork": "trained.network",
+    "load_model": "trained.network", "load_run": "trained.network", "open_volume": "volumes.volume"}
 _PACKAGES = ("losses", "methods", "models")
 
 __all__ = [
     "Adaptation", "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss", "Model", "Optimizer", "Record",
-    "ResolvedExperiment", "Sampling", "TargetLabels", "TrainedNetwork", "cross_validate", "evaluate", "export", "finetune",
+    "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "TrainedNetwork", "adapt", "cross_validate",
+    "evaluate", "export", "finetune",
     "load_model", "load_run", "losses", "methods", "models", "no_augmentation", "open_volume", "predict", "resolve", "segment",
     "strong_augmentation", "train"]
 

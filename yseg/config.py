@@ -5,30 +5,24 @@ written as `config.json` into the workdir (`yseg.config_json`). Nothing in here 
 """
 
 import dataclasses
-import math
-import typing
-from collections.abc import Iterator, Mapping
-from typing import Any
+
+from yseg.knobs import InputError, check_knobs, knob, knobs, may_be_empty, required
+
+__all__ = [
+    "JOINT", "MATCHED", "METHODS", "NONE", "ONLY", "SELF_TRAINING", "STATISTICS", "TUNING_RATE", "TUNING_STEPS", "Adaptation",
+    "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss", "Model", "Optimizer", "Record",
+    "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "check", "knobs", "labelled_domain", "level_weights",
+    "may_be_empty", "no_augmentation", "required", "statistics_name", "strong_augmentation", "weight_of"]
 
 STATISTICS = ("training", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
-METHODS = ("ft", "mmd", "coral", "dann", "ynet")  # each is the record METHOD of the module of that name in yseg/methods/
+# Each is the record METHOD of the module of that name in yseg/methods/.
+METHODS = ("ft", "mmd", "coral", "dann", "ynet", "self_training")
+SELF_TRAINING = "self_training"
 MATCHED = "matched"  # instead of a number: a threshold from the source's share of foreground, see yseg.trained.threshold
 NONE, JOINT, ONLY = "none", "joint", "only"  # see TargetLabels.use
 # Of a fine-tuning. Chosen by cross-validation on the target's training labels: from Y-Net on EPFL to VNC and 15 % of them, the
 # IoU was 0.59 with 200 steps at the paper's rate of 1e-4, 0.66 with 600; 0.66 with 200 at 1e-3, 0.70 with 600.
 TUNING_STEPS, TUNING_RATE = 600, 1e-3
-
-
-class InputError(ValueError):
-    """A flag, config or input that the user has to change; the message is one line that names it."""
-
-
-def knob(default: Any, meaning: str, *, choices: tuple[str, ...] | None = None, at_least: float | None = None,
-         above: float | None = None, at_most: float | None = None, below: float | None = None) -> Any:
-    """A dataclass field with its meaning and the values it allows (bounds hold for every entry of a tuple)."""
-    metadata = {"meaning": meaning, "choices": choices, "at_least": at_least, "above": above, "at_most": at_most,
-                "below": below}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass
@@ -70,6 +64,7 @@ class Augmentation:
     elastic_probability: float = knob(0.3, "share of the samples that are deformed", at_least=0, at_most=1)
     elastic_pixels: float = knob(4.0, "standard deviation of the deformation at its control points, in pixels", at_least=0)
     elastic_spacing: int = knob(24, "distance of the control points, in pixels", at_least=2)
+    zoom: float = knob(0.0, "largest |log| of the factor by which a patch is enlarged", at_least=0)
     brightness: float = knob(0.3, "largest offset, in standard deviations of the volume", at_least=0)
     contrast: float = knob(0.4, "largest |log| of the contrast factor", at_least=0)
     gamma: float = knob(0.5, "largest |log| of the exponent", at_least=0)
@@ -93,7 +88,7 @@ def strong_augmentation() -> Augmentation:
 
 def no_augmentation() -> Augmentation:
     """The Augmentation that leaves every patch as it is."""
-    return Augmentation(rotate=False, flip=False, elastic_probability=0.0, brightness=0.0, contrast=0.0, gamma=0.0,
+    return Augmentation(rotate=False, flip=False, elastic_probability=0.0, zoom=0.0, brightness=0.0, contrast=0.0, gamma=0.0,
                         blur_probability=0.0, sharpen_probability=0.0, noise_probability=0.0)
 
 
@@ -184,6 +179,26 @@ class TargetLabels:
 
 
 @dataclasses.dataclass
+class SelfTraining:
+    """The second stage of method self_training: pseudo-labels of the target, by the average of the network's own parameters."""
+
+    start: str = knob("", "workdir of the run whose network is adapted; empty = `first` is trained before, in the same workdir")
+    first: str = knob("ft", "method of the first stage", choices=tuple(name for name in METHODS if name != SELF_TRAINING))
+    steps: int = knob(600, "training steps of the second stage", at_least=0)
+    learning_rate: float = knob(1e-3, "peak learning rate of the second stage", above=0)
+    zoom: float = knob(0.2, "`augmentation.zoom` of the second stage", at_least=0)
+    average: float = knob(0.99, "decay of the moving average of the parameters, which makes pseudo-labels and is the result",
+                          at_least=0, below=1)
+    renew_every: int = knob(150, "steps between two renewals of the pseudo-labels", at_least=1)
+    memory: float = knob(0.5, "share of the former probabilities in renewed ones", at_least=0, below=1)
+    certain: float = knob(0.7, "an object is believed if it has a voxel among the most probable, this multiple of the source's"
+                          " share of foreground", above=0, at_most=1)
+    doubtful: float = knob(1.5, "voxels beyond the source's share of foreground, up to this multiple of it, are left open",
+                           at_least=1)
+    paste: float = knob(0.5, "share of the target's patches that get the foreground of a source patch", at_least=0, at_most=1)
+
+
+@dataclasses.dataclass
 class Record:
     """What is written during training, and how often."""
 
@@ -223,73 +238,14 @@ class Experiment:
     loss: Loss = dataclasses.field(default_factory=Loss)
     adaptation: Adaptation = dataclasses.field(default_factory=Adaptation)
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    self_training: SelfTraining = dataclasses.field(default_factory=SelfTraining)
     record: Record = dataclasses.field(default_factory=Record)
     inference: Inference = dataclasses.field(default_factory=Inference)
 
 
-def may_be_empty(expected: Any) -> bool:
-    """Whether None is a value of a knob of this type."""
-    return type(None) in typing.get_args(expected)
-
-
-def required(expected: Any) -> Any:
-    """The type of a knob's value where it has one."""
-    return next(part for part in typing.get_args(expected) if part is not type(None)) if may_be_empty(expected) else expected
-
-
-def knobs(config: Any, prefix: str = "--config") -> Iterator[tuple[str, Any, Mapping[str, Any], Any]]:
-    """Yield (flag, type, metadata, value) for every knob, depth first. A flag is spelt as on the command line."""
-    types = typing.get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        flag, value = f"{prefix}.{field.name}", getattr(config, field.name)
-        if dataclasses.is_dataclass(types[field.name]):
-            yield from knobs(value, flag)
-        else:
-            yield flag, types[field.name], field.metadata, value
-
-
-def _check_type(flag, expected, value):
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    if value is None and may_be_empty(expected):
-        return
-    expected = required(expected)
-    if typing.get_origin(expected) is tuple:
-        entry_type = typing.get_args(expected)[0]
-        if not isinstance(value, (tuple, list)):
-            raise InputError(f"{flag}={value!r}: must be a list of {'texts' if entry_type is str else 'numbers'}")
-        for entry in value:
-            _check_type(flag, entry_type, entry)
-        return
-    allowed = (int, float) if expected is float else (expected,)
-    if not isinstance(value, allowed) or (isinstance(value, bool) and expected is not bool):
-        raise InputError(f"{flag}={value!r}: must be {names[expected]}")
-    if expected is float and not math.isfinite(value):
-        raise InputError(f"{flag}={value!r}: must be finite")
-
-
-_BOUNDS = (
-    ("at_least", "at least", lambda value, bound: value >= bound),
-    ("above", "above", lambda value, bound: value > bound),
-    ("at_most", "at most", lambda value, bound: value <= bound),
-    ("below", "below", lambda value, bound: value < bound),
-)
-
-
-def _check_range(flag, metadata, value):
-    if metadata["choices"] and value not in metadata["choices"]:
-        raise InputError(f"{flag}={value!r}: must be one of {', '.join(metadata['choices'])}")
-    for name, words, holds in _BOUNDS:
-        bound = metadata[name]
-        entries = value if isinstance(value, (tuple, list)) else (value,)
-        if bound is not None and value is not None and not all(holds(entry, bound) for entry in entries):
-            raise InputError(f"{flag}={value!r}: must be {words} {bound}")
-
-
 def check(config: "Experiment") -> None:
     """Raise InputError, naming the flag, the value and what is allowed, if any knob or combination is invalid."""
-    for flag, expected, metadata, value in knobs(config):
-        _check_type(flag, expected, value)
-        _check_range(flag, metadata, value)
+    check_knobs(config)
     model, adaptation = config.model, config.adaptation
     factor = 2**model.levels
     if config.sampling.patch_size % factor:
@@ -312,6 +268,7 @@ def check(config: "Experiment") -> None:
         raise InputError(f"--config.adaptation.level_weights={tuple(adaptation.level_weights)}: must have {model.levels + 1}"
                          " entries (levels and bottleneck), not all 0")
     _check_target_labels(config)
+    _check_self_training(config)
     if config.sampling.steps_at_once > min(config.record.log_every, max(config.optimizer.steps, 1)):
         raise InputError(f"--config.sampling.steps_at_once={config.sampling.steps_at_once}: must be at most"
                          f" --config.record.log_every={config.record.log_every} and --config.optimizer.steps="
@@ -339,6 +296,18 @@ def _check_target_labels(config):
     needed = labels.use == JOINT or (labels.use == ONLY and config.optimizer.steps)
     if needed and not labels.fraction:
         raise InputError(f"--config.target_labels.fraction=0: must be above 0 with --config.target_labels.use={labels.use}")
+
+
+def _check_self_training(config):
+    if config.method != SELF_TRAINING:
+        return
+    if config.model.classes != 2:
+        raise InputError(f"--config.model.classes={config.model.classes}: must be 2 with --config.method={SELF_TRAINING}")
+    if config.target_labels.use == JOINT:
+        raise InputError(f"--config.target_labels.use={JOINT}: must be {NONE} with --config.method={SELF_TRAINING}")
+    if config.sampling.steps_at_once > 1:
+        raise InputError(f"--config.sampling.steps_at_once={config.sampling.steps_at_once}: must be 1 with"
+                         f" --config.method={SELF_TRAINING}")
 
 
 @dataclasses.dataclass

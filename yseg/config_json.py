@@ -5,9 +5,9 @@ import json
 
 import dacite
 
-from yseg.config import JOINT, NONE, ONLY, Experiment, InputError, TargetLabels, knobs, statistics_name
+from yseg.config import JOINT, NONE, ONLY, Experiment, InputError, SelfTraining, TargetLabels, knobs, statistics_name
 
-VERSION = 2  # of the form; 1 had no version in it
+VERSION = 3  # of the form; 1 had no version in it
 
 
 def to_json(config: Experiment) -> str:
@@ -16,7 +16,7 @@ def to_json(config: Experiment) -> str:
 
 
 def from_json(text: str, name: str = "config.json") -> Experiment:
-    """The Experiment written by `to_json`, by this version or the one before.
+    """The Experiment written by `to_json`, by this version or those before.
 
     Raises:
       InputError: fields are unknown, missing or of another type, or it is of another version.
@@ -24,9 +24,10 @@ def from_json(text: str, name: str = "config.json") -> Experiment:
     try:
         fields = json.loads(text)
         version = fields.pop("version", 1)
-        if version not in (1, VERSION):
+        if version not in (1, 2, VERSION):
             raise InputError(f"{name}: has version {version!r}; must be at most {VERSION} for this version of yseg")
         fields = _from_version_1(fields) if version == 1 else fields
+        fields = _from_version_2(fields) if version < VERSION else fields
         config = dacite.from_dict(Experiment, fields, dacite.Config(strict=True, cast=[tuple]))
     except (ValueError, AttributeError, KeyError, TypeError, dacite.DaciteError) as error:
         if isinstance(error, InputError):
@@ -57,3 +58,9 @@ def _from_version_1(fields):
         labels |= {"use": JOINT, "fraction": fraction, "boxes": boxes}
     model = {**fields["model"], "batch_statistics": statistics_name(fields["model"]["batch_statistics"])}
     return {**fields, "target_labels": labels, "model": model}
+
+
+def _from_version_2(fields):
+    """The fields of a config.json of version 2, before there was self-training."""
+    augmentation = {**fields["augmentation"], "zoom": 0.0}
+    return {**fields, "augmentation": augmentation, "self_training": dataclasses.asdict(SelfTraining())}

@@ -1,10 +1,9 @@
-"""The verbs that programs and researchers call: train, finetune, evaluate, segment, predict, export.
+"""The verbs that programs and researchers call: train, adapt, finetune, evaluate, segment, predict, export.
 
 A workdir holds a run: config.json, checkpoints/, metrics.jsonl, TensorBoard events, report/*.png, and results.json after an
 evaluation. Where a verb takes the folder of a run it also takes a `TrainedNetwork`, see `yseg.load_run` and `yseg.load_model`.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -18,32 +17,21 @@ from typing import Any
 import numpy as np
 import tensorstore as ts
 
-from yseg.config import (
-    MATCHED,
-    ONLY,
-    TUNING_RATE,
-    TUNING_STEPS,
-    Domain,
-    Experiment,
-    InputError,
-    ResolvedExperiment,
-    TargetLabels,
-    check,
-)
+from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, Domain, Experiment, InputError
 from yseg.data.box import Box, parse_region
 from yseg.data.domain import Volume, given_domain, open_domain, open_own_domain
 from yseg.data.grid import Grid
 from yseg.data.split import split
-from yseg.data.target_labels import fraction_seen, label_boxes
 from yseg.files import write_whole
 from yseg.inference.blocks import Blocks
 from yseg.inference.outputs import score, write_segmentation
 from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
 from yseg.report import overlay, progress
-from yseg.runs.folder import REPORT, read_config
+from yseg.runs.folder import FIRST_STAGE, REPORT, check_workdir, read_config
 from yseg.runs.samples import copying, middle_section
 from yseg.runs.session import compiled_step, prepare, run
+from yseg.runs.stages import adapting, finetuning, first_stage, last_stage, needs_first_stage
 from yseg.trained.export import export
 from yseg.trained.network import TrainedNetwork, network_of
 from yseg.trained.threshold import chosen_threshold
@@ -51,7 +39,7 @@ from yseg.volumes.catalog import DATASETS
 from yseg.volumes.stores import as_volume
 from yseg.volumes.volume import check_output, create_volume
 
-__all__ = ["evaluate", "export", "finetune", "finetuning", "predict", "segment", "supervised", "train"]
+__all__ = ["adapt", "evaluate", "export", "finetune", "predict", "segment", "train"]
 
 OBJECT_VOXELS = 2**26  # largest region whose objects are counted: it is held in memory
 OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one section are no mitochondria
@@ -64,7 +52,7 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -
     """Train a network, or continue a run that was interrupted: it ends with the same parameters, to the bit.
 
     Args:
-      config: `yseg.config.Experiment`.
+      config: `yseg.config.Experiment`. Self-training without a network to start from trains one before, in the same folder.
       workdir: the folder of the run; it is created.
       quiet: show no progress.
 
@@ -75,57 +63,31 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -
       InputError: anything about the config, the volumes or the workdir that the user has to change; nothing has been written.
       TrainingDiverged: the loss became infinite or not a number.
     """
-    prepared = prepare(config, Path(workdir))
+    if needs_first_stage(config):
+        check_workdir(last_stage(config, workdir), Path(workdir))
+        train(first_stage(config), Path(workdir) / FIRST_STAGE, quiet)
+    prepared = prepare(last_stage(config, workdir), Path(workdir))
     return run([prepared], lambda _: compiled_step(prepared.config, prepared.devices), quiet)[0]
 
 
-def supervised(config: ResolvedExperiment, fraction: float, start: str | os.PathLike = "",
-               sections: Sequence[int] | None = None) -> ResolvedExperiment:
-    """The config of a training on labels of the target only: a fine-tuning of a run, or an oracle from scratch.
+def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | None = None, seed: int | None = None,
+          quiet: bool = False) -> dict[str, Any]:
+    """Adapt the segmentation network of a run to the target by self-training, without a label of it.
 
     Args:
-      config: its seed chooses the labels.
-      fraction: share of the target's training box, see `yseg.data.split.share_of`.
-      start: workdir of the run whose network is trained further; "" = from scratch.
-      sections: numbers of those whose labels may be used; None = all.
+      start: the folder of a trained run; what only its adaptation needed is dropped.
+      workdir: the folder of the new run; it is created, or continued.
+      steps: of the self-training; None = the run's `config.self_training.steps`.
+      seed: of patches and augmentation; None = the run's.
+      quiet: show no progress.
+
+    Returns:
+      dict, see `train`.
 
     Raises:
-      InputError: the fraction is not in [0, 1], or 0 from scratch; the target cannot be read or has no labels.
+      InputError: no trained run in `start`, or one that has seen labels of the target; a workdir that the user has to change.
     """
-    if not (0 <= fraction <= 1 and (fraction or start)):
-        raise InputError(f"--fraction={fraction}: must be at least 0 and at most 1")
-    target = open_own_domain(config, "target", with_labels=True)
-    boxes = label_boxes(target.split.train, target.grid, fraction, seed=config.seed, patch_size=config.sampling.patch_size,
-                        sections=sections)
-    before = _fraction_before(config, start, fraction) if start else 0.0
-    labels = TargetLabels(ONLY, fraction, boxes, str(Path(start).absolute()) if start else "", before)
-    # What is trained on the target has the target's statistics as its own.
-    return dataclasses.replace(config, method="ft", target_labels=labels,
-                               model=dataclasses.replace(config.model, batch_statistics="training"))
-
-
-def _fraction_before(config, start, fraction):
-    """The share of the target's labels that the run `start` has seen beyond this fraction."""
-    started = read_config(start, "--from")
-    before = started.target_labels.fraction_before
-    own = fraction_seen(started.target_labels) - before
-    # Of one seed, a smaller share lies in a larger one; those of two seeds may have nothing in common.
-    return min(1.0, before + (max(0.0, own - fraction) if started.seed == config.seed else own))
-
-
-def finetuning(start: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS, learning_rate: float = TUNING_RATE,
-               seed: int | None = None, sections: Sequence[int] | None = None) -> ResolvedExperiment:
-    """The config of `finetune`; labels of some sections alone may be used, see `supervised`."""
-    config = read_config(start, "--from")
-    steps = steps if fraction else 0
-    config = dataclasses.replace(
-        config, name=f"{config.name}, fine-tuned on {100 * fraction:g} %", seed=config.seed if seed is None else seed,
-        sampling=dataclasses.replace(config.sampling, steps_at_once=max(1, min(config.sampling.steps_at_once, steps))),
-        optimizer=dataclasses.replace(config.optimizer, steps=steps, learning_rate=learning_rate,
-                                      warmup_steps=max(0, steps // 10)),
-        record=dataclasses.replace(config.record, validate_every=0))
-    check(config)
-    return supervised(config, fraction, start, sections)
+    return train(adapting(start, steps=steps, seed=seed), workdir, quiet)
 
 
 def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS,

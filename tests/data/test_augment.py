@@ -130,6 +130,29 @@ def test_elastic_deformation_of_coordinates_shows_a_smooth_displacement_of_the_s
     assert np.abs(np.diff(displacement[:, 16:-16, 16:-16], axis=1)).max() < 1
 
 
+def test_zoom_takes_every_pixel_from_its_distance_to_the_centre_divided_by_the_factor():
+    count, size = 300, 33
+    centre = (size - 1) / 2
+    coordinates = jnp.asarray(np.stack(np.mgrid[:size, :size], axis=-1), jnp.float32)
+    labels = jnp.asarray(np.broadcast_to(np.mgrid[:size, :size][0], (count, size, size)), jnp.int32)
+    images, found = apply(only(zoom=0.2), keys(count), repeated(coordinates, count), labels)
+    inner = slice(8, -8)  # which comes from inside the patch
+    factors = 1 / (images[:, -9, 16, 0] - images[:, 8, 16, 0]) * (size - 17)
+    expected = centre + (np.asarray(coordinates)[None] - centre) / factors[:, None, None, None]
+    np.testing.assert_allclose(images[:, inner, inner], expected[:, inner, inner], atol=1e-3)
+    assert (np.abs(found - images[..., 0])[:, inner, inner] <= 0.5 + 1e-3).all()
+    logs = np.log(factors)
+    assert -0.2 <= logs.min() < -0.15 < 0.15 < logs.max() <= 0.2 + 1e-5
+    assert abs(logs.mean()) < 0.04
+
+
+def test_zoom_leaves_the_draws_of_the_other_transforms():
+    images = noise_images(4)
+    plain, zoomed = (apply(only(rotate=True, flip=True, noise_probability=1.0, noise=0.5, zoom=zoom), keys(4), images)[0]
+                     for zoom in (0.0, 1e-6))
+    np.testing.assert_allclose(plain, zoomed, atol=1e-3)
+
+
 def test_tissue_beyond_the_patch_is_its_mirror_image_with_labels():
     # A displacement of several pixels reaches beyond; what comes from there lies as far inside, and the labels come along.
     size = 33

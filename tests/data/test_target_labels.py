@@ -15,9 +15,9 @@ from yseg.data.box import Box, parse_region
 from yseg.data.grid import Grid
 from yseg.data.split import share_of
 from yseg.data.target_labels import fraction_seen, label_boxes
-from yseg.experiment import supervised
 from yseg.runs.folder import load_state, read_config
 from yseg.runs.resolve import resolve
+from yseg.runs.stages import supervised
 from yseg.training.recorder import read_metrics
 from yseg.volumes.volume import create_volume, open_volume
 

@@ -50,7 +50,7 @@ def volumes(tmp_path):
     ((f"{DEMO}x",), "--config.method='ynetx': must be one of ft, mmd, coral, dann, ynet"),
     ((DEMO, DEMO), "given twice"),
     ((DEMO, "--config.optimizer.stepps=3"), "--config.optimizer.stepps: unknown flag; did you mean --config.optimizer.steps?"),
-    ((DEMO, "--config.learning_rate=3"), "did you mean --config.optimizer.learning_rate?"),
+    ((DEMO, "--config.learning_rate=3"), "did you mean --config.optimizer.learning_rate"),
     ((DEMO, "--config.optimizer=3"), "--config.optimizer: is a group"),
     ((DEMO, "--config.optimizer.steps=many"), "--config.optimizer.steps=many: must be a whole number"),
     ((DEMO, "--config.optimizer.steps=1.5"), "--config.optimizer.steps=1.5: must be a whole number"),

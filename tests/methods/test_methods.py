@@ -36,7 +36,8 @@ def batch_of(seed=0, labelled=True):
     random = np.random.default_rng(seed)
     images = random.normal(size=(2, 3, 8, 8, 1)).astype(np.float32) * np.array([1, 2], np.float32).reshape(2, 1, 1, 1, 1)
     labels = random.integers(0, 2, (3, 8, 8)).astype(np.int32) if labelled else np.full((3, 8, 8), -1, np.int32)
-    return Batch(np.arange(3, dtype=np.int32), images[0], labels, images[1])
+    pseudo = np.random.default_rng(seed + 1).integers(-1, 2, (3, 8, 8)).astype(np.int32)
+    return Batch(np.arange(3, dtype=np.int32), images[0], labels, images[1], target_labels=pseudo)
 
 
 @functools.cache
@@ -139,7 +140,7 @@ def test_added_parameters_lie_beside_the_networks_and_depend_on_their_key(method
 
 
 TERMS = {"ft": set(), "mmd": {"adaptation"}, "coral": {"adaptation"}, "dann": {"adaptation", "domain_accuracy"},
-         "ynet": {"reconstruction_source", "reconstruction_target"}}
+         "ynet": {"reconstruction_source", "reconstruction_target"}, "self_training": {"pseudo_labels"}}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -149,6 +150,7 @@ def test_metrics_are_the_terms_of_the_loss(method):
     assert metrics.keys() == {"segmentation"} | TERMS[method]
     assert {x.dtype for x in (loss, *metrics.values())} == {jnp.dtype("float32")}
     total = metrics["segmentation"] + metrics.get("adaptation", 0.0)
+    total += config.adaptation.weight * metrics.get("pseudo_labels", 0.0)
     if "reconstruction_source" in metrics:
         total += (config.adaptation.reconstruction_source * metrics["reconstruction_source"]
                   + config.adaptation.reconstruction_target * metrics["reconstruction_target"])

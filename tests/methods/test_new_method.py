@@ -53,7 +53,8 @@ import jax
 
 import yseg
 from launch import program, train
-from yseg.config import Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling
+from yseg.config import (
+    Domain, Experiment, Inference, InputError, Model, Optimizer, Record, Sampling, no_augmentation)
 from yseg.methods import METHODS, images_per_step
 from yseg.runs.folder import load_state, read_config
 from yseg.runs.session import compiled_step, prepare, run
@@ -68,7 +69,7 @@ def domain(name, **fields):
 def experiment(method):
     return Experiment(
         method=method, source=domain("source", validation_fraction=0.3), target=domain("target", test_fraction=0.3),
-        sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=1, features=4),
+        sampling=Sampling(patch_size=16, batch_size=2), augmentation=no_augmentation(), model=Model(levels=1, features=4),
         optimizer=Optimizer(steps=3, warmup_steps=1), inference=Inference(tile_size=64, overlap=4),
         record=Record(log_every=1, validate_every=0, images=0))
 
@@ -101,14 +102,14 @@ def test_a_method_is_one_new_file_and_one_line(tmp_path):
     config = tmp_path / "yseg" / "config.py"
     lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
     (number,) = (number for number, line in enumerate(lines) if line.startswith("METHODS = ("))
-    lines[number] = lines[number].replace('"ynet")', '"ynet", "centroid")')
+    lines[number] = lines[number].replace('"ynet", ', '"ynet", "centroid", ')
     config.write_text("".join(lines), encoding="utf-8")
 
     done = subprocess.run([sys.executable, "-c", PROGRAM], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert Path(found["package"]).is_relative_to(tmp_path)
-    assert found["methods"] == ["ft", "mmd", "coral", "dann", "ynet", "centroid"]
+    assert found["methods"] == ["ft", "mmd", "coral", "dann", "ynet", "centroid", "self_training"]
     assert found["title"] == "centroids"
     assert set(found["changes"]) == {"network", "projection"}
     assert found["changes"]["projection"]["kernel"] > 1e-6
@@ -118,6 +119,6 @@ def test_a_method_is_one_new_file_and_one_line(tmp_path):
     for row in found["rows"]:
         assert row["adaptation"] > 0
         assert row["loss"] == pytest.approx(row["segmentation"] + row["adaptation"], rel=1e-5)
-    assert "must be one of ft, mmd, coral, dann, ynet, centroid" in found["refusal"]
+    assert "must be one of ft, mmd, coral, dann, ynet, centroid, self_training" in found["refusal"]
     assert found["scores"]["method"] == "centroid"
     assert found["of_the_command_line"] == "centroid"

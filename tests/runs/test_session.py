@@ -10,10 +10,10 @@ from tiny import domain, experiment
 import yseg
 from yseg.config import METHODS, Inference, InputError, Model, Optimizer, Sampling
 from yseg.data.patches import ResidentReader, StreamingReader
-from yseg.experiment import finetuning
 from yseg.runs.folder import load_state, read_config
 from yseg.runs.resolve import resolve
 from yseg.runs.session import initial_state, prepare, several_steps
+from yseg.runs.stages import finetuning
 
 
 def at_once(count, **fields):

@@ -8,8 +8,8 @@ from tiny import domain, experiment
 import yseg
 from yseg.config import JOINT, Optimizer, TargetLabels
 from yseg.data.target_labels import fraction_seen
-from yseg.experiment import finetuning, supervised
 from yseg.runs.resolve import resolve
+from yseg.runs.stages import finetuning, supervised
 
 
 def short(**fields):

@@ -1,6 +1,6 @@
 """Augmentation: random transforms of one training patch, pure and keyed per sample.
 
-First the geometry, the same for the image and its labels (rotation and mirroring, then elastic deformation), then the
+First the geometry, the same for the image and its labels (rotation and mirroring, then zoom and elastic deformation), then the
 intensities (blur, sharpening, gamma, contrast, brightness, noise). A sample's result depends on its own key, image and
 labels alone, never on the batch around it. A knob that is off costs nothing and leaves the draws of the others as they are;
 with all of them off the result is the input.
@@ -22,6 +22,7 @@ from yseg.config import Augmentation
 DRAWS = ("turns", "mirror_y", "mirror_x", "elastic", "blur", "blur_sigma", "sharpen", "sharpen_amount", "gamma", "contrast",
          "brightness", "noise", "noise_deviation")
 SHARPEN_SIGMA = 1.0  # pixels: EM patches differ in the crispness of membranes, which are a few pixels wide
+ZOOM = 100  # branch of a sample's key; its other draws were there before
 TINY = 1e-6  # keeps divisions finite; far below one standard deviation of a volume
 Image: TypeAlias = Float[Array, "y x channel"]
 Labels: TypeAlias = Int[Array, "y x"]
@@ -56,12 +57,23 @@ def _draws(key):
 
 def augment_geometry(key: PRNGKeyArray, image: Image, labels: Labels | None,
                      config: Augmentation) -> tuple[Image, Labels | None]:
-    """The first part of `augment`: rotation, mirroring and deformation. Arguments and results as there."""
+    """The first part of `augment`: rotation, mirroring, zoom and deformation. Arguments and results as there."""
     draws, elastic_key, _ = _draws(key)
     if config.rotate or config.flip:
         image, labels = _rotate_and_flip(draws, image, labels, config)
-    if config.elastic_probability and config.elastic_pixels:
-        image, labels = _deform(elastic_key, draws["elastic"] < config.elastic_probability, image, labels, config)
+    y, x = (jnp.arange(size, dtype=jnp.float32) for size in image.shape[:2])
+    if config.zoom:
+        factor = jnp.exp(_symmetric(jax.random.uniform(jax.random.fold_in(key, ZOOM)), config.zoom))
+        y, x = ((axis - axis[-1] / 2) / factor + axis[-1] / 2 for axis in (y, x))
+    y, x, elastic = y[:, None], x[None, :], config.elastic_probability and config.elastic_pixels
+    if elastic:
+        applied = draws["elastic"] < config.elastic_probability
+        displacement = jnp.where(applied, _displacement(elastic_key, image.shape[0], image.shape[1], config), 0.0)
+        y, x = y + displacement[0], x + displacement[1]
+    if config.zoom or elastic:
+        y, x = jnp.broadcast_arrays(y, x)
+        # Bilinear for the image, nearest neighbour for the labels (Ronneberger et al. 2015).
+        image, labels = _sample_bilinear(image, y, x), None if labels is None else _sample_nearest(labels, y, x)
     return image, labels
 
 
@@ -147,15 +159,6 @@ def _displacement(key, height, width, config):
     # Sums of a few terms, not matrix products: those round differently in different batches.
     columns = jnp.sum(basis_y[None, :, :, None] * control[:, None, :, :], axis=2)
     return jnp.sum(columns[:, :, :, None] * basis_x.T[None, None, :, :], axis=2)
-
-
-def _deform(key, applied, image, labels, config):
-    """Elastic deformation (Ronneberger et al. 2015) if `applied`: bilinear for the image, nearest neighbour for the labels."""
-    height, width = image.shape[:2]
-    displacement = jnp.where(applied, _displacement(key, height, width, config), 0.0)
-    y = jnp.arange(height, dtype=jnp.float32)[:, None] + displacement[0]
-    x = jnp.arange(width, dtype=jnp.float32)[None, :] + displacement[1]
-    return _sample_bilinear(image, y, x), None if labels is None else _sample_nearest(labels, y, x)
 
 
 def _sample_bilinear(image, y, x):

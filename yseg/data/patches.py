@@ -24,6 +24,7 @@ from yseg.data.labels import LabelRule
 
 READ_AHEAD = 3  # steps
 LABELS = {"labelled": "labels", "joint": "joint_labels"}  # names of the label patches
+PSEUDO_LABELS = "target_labels"  # their name for the target, whose labels `relabel` gives
 JOINT = 4  # branch of the seed's key; those before it are in use
 
 Raw = dict[str, Any]  # arrays by name with a leading device axis, see `yseg.training.step.make_batch`
@@ -135,6 +136,10 @@ class ResidentReader:
             sections=sections)
         self._mapped = parallel.map_shares(self.cut, devices)
 
+    def relabel(self, labels: ts.TensorStore) -> None:
+        """Give the target pseudo-labels int8 [z, y, x], on the working pixels of its region; from now on batches have them."""
+        self.volumes = {**self.volumes, **parallel.replicate({PSEUDO_LABELS: labels.read().result()}, self.devices)}
+
     def batch(self, step: int) -> Raw:
         """The raw patches of a step."""
         return self._mapped(self.volumes, self.index, (np.int32(step), self.keys))
@@ -172,9 +177,10 @@ def _cut_batch(volumes, index, draws, *, boxes, patch_size, sections):
         corners = locations(keys[name], step, index, boxes=of_name, patch_size=patch_size)
         raw[name] = jax.vmap(lambda corner, image=image: _cut(image, corner, patch_size, sections))(corners)
         raw[f"{name}_statistics"] = volumes[f"{name}_statistics"]
-        if name in LABELS:
-            labels = volumes[LABELS[name]]
-            raw[LABELS[name]] = jax.vmap(lambda corner, labels=labels: _cut(labels, corner, patch_size, 1)[..., 0])(corners)
+        labels_name = PSEUDO_LABELS if name == "target" else LABELS[name]
+        if labels_name in volumes:
+            labels = volumes[labels_name]
+            raw[labels_name] = jax.vmap(lambda corner, labels=labels: _cut(labels, corner, patch_size, 1)[..., 0])(corners)
     return raw
 
 
@@ -188,6 +194,12 @@ class StreamingReader:
         with parallel.on_the_host():
             self._keys = domain_keys(seed)
         self._ahead: collections.deque = collections.deque()
+        self._pseudo_labels: ts.TensorStore | None = None
+
+    def relabel(self, labels: ts.TensorStore) -> None:
+        """Give the target pseudo-labels, as `ResidentReader.relabel`."""
+        self._pseudo_labels = labels
+        self._ahead.clear()
 
     def batch(self, step: int) -> Raw:
         """The raw patches of a step, as `ResidentReader.batch`; fastest if the steps follow each other."""
@@ -213,6 +225,9 @@ class StreamingReader:
             if name in LABELS:
                 boxes = [self._box(region, corner, corner[0]) for corner in corners]
                 requests[LABELS[name]] = [region.grid.request_labels(*region.truth, box) for box in boxes]
+            elif self._pseudo_labels is not None:
+                side = self._sampling.patch_size
+                requests[PSEUDO_LABELS] = [self._pseudo_labels[z:z + 1, y:y + side, x:x + side].read() for z, y, x in corners]
         return requests
 
     def _request_image(self, region, corner):
@@ -230,8 +245,9 @@ class StreamingReader:
             patches = [np.concatenate([part.result() for part in parts]).transpose(1, 2, 0) for parts in requests[name]]
             raw[name] = self._by_device(patches)
             raw[f"{name}_statistics"] = np.stack([np.array(region.statistics, np.float32)] * len(self._index))
-            if name in LABELS:
-                raw[LABELS[name]] = self._by_device([request.result()[0] for request in requests[LABELS[name]]])
+            labels_name = PSEUDO_LABELS if name == "target" else LABELS[name]
+            if labels_name in requests:
+                raw[labels_name] = self._by_device([request.result()[0] for request in requests[labels_name]])
         return raw
 
     def _by_device(self, patches):

@@ -35,7 +35,8 @@ Blocks = Iterator[tuple[Box, np.ndarray]]  # boxes in voxels, and float32 probab
 
 
 def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statistics: tuple[float, float], *,
-                   regions: Sequence[Box], model: Model, inference: Inference, block_size: int = BLOCK_SIZE) -> Blocks:
+                   regions: Sequence[Box], model: Model, inference: Inference, block_size: int = BLOCK_SIZE,
+                   on_working_grid: bool = False) -> Blocks:
     """Class probabilities of regions, block by block: sections in order, and in each its blocks of rows and columns.
 
     Around a region the network sees what the volume has there, and beyond the volume's borders its mirror image. The next block
@@ -49,10 +50,12 @@ def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statisti
       regions: in voxels, none of them empty.
       model, inference: what the config says of the network and of tiles.
       block_size: largest side of a block, in working pixels.
+      on_working_grid: give the working pixels that cover the blocks, as the network sees them.
 
     Returns:
       Iterator of (Box in voxels, float32 probabilities [z, y, x, class] of these voxels). The boxes are one section thick, and
-      those of a region do not overlap and make it up.
+      those of a region do not overlap and make it up. On the working grid they are in its pixels and may overlap, with the same
+      values.
 
     Raises:
       InputError: at once if `inference.tile_size` is too small; while iterating if probabilities are not finite.
@@ -69,7 +72,7 @@ def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statisti
     boxes = (_block_box(*place) for region, (rows, columns) in zip(regions, spans, strict=True)
              for place in itertools.product(range(region.start[0], region.stop[0]), rows, columns))
     return _predicted(predict, _Reader(store, grid, model.sections), statistics, (_plan(box, grid, tilings) for box in boxes),
-                      tilings, model.classes, parallel.local_device_count() * inference.batch_size)
+                      tilings, model.classes, parallel.local_device_count() * inference.batch_size, on_working_grid)
 
 
 def _block_box(section, rows, columns):
@@ -140,7 +143,7 @@ def _one_ahead(start, items):
         yield wait()
 
 
-def _predicted(predict, reader, statistics, blocks, tilings, classes, at_once):
+def _predicted(predict, reader, statistics, blocks, tilings, classes, at_once, on_working_grid):
     """The blocks of `predict_blocks`, from their plans."""
     with concurrent.futures.ThreadPoolExecutor(1) as executor:
 
@@ -153,7 +156,10 @@ def _predicted(predict, reader, statistics, blocks, tilings, classes, at_once):
                 raise InputError(f"section {block.voxels.start[0]}: probabilities are not finite: the image has values that are"
                                  " not finite, or the training of this network has diverged (lower its learning rate)")
             grid = reader.grid
-            yield block.voxels, values[None] if grid.ratio == 1 else grid.back(values[None], block.working, block.voxels)
+            if on_working_grid:
+                yield block.working, values[None]
+            else:
+                yield block.voxels, values[None] if grid.ratio == 1 else grid.back(values[None], block.working, block.voxels)
 
 
 def _blend(start, image, block, tilings, classes, at_once):

@@ -16,8 +16,8 @@ class Batch(NamedTuple):
 
     index: the samples' places in the global batch. labelled, labels: patches of the domain whose labels are trained on (the
     source; the target in a training on its labels only), -1 = no label. target: patches of the target without labels, None for a
-    method that does not see it. joint, joint_labels: further patches of the target with labels, None without (see
-    `yseg.methods.joint`).
+    method that does not see it; target_labels: pseudo-labels of them, for a method that makes some. joint, joint_labels: further
+    patches of the target with labels, None without (see `yseg.methods.joint`).
     """
 
     index: Int[Array, "batch"]  # type: ignore[assignment]  # a tuple has a method of that name
@@ -26,6 +26,7 @@ class Batch(NamedTuple):
     target: Float[Array, "batch y x section"] | None = None
     joint: Float[Array, "batch y x section"] | None = None
     joint_labels: Int[Array, "batch y x"] | None = None
+    target_labels: Int[Array, "batch y x"] | None = None
 
 
 class Context(NamedTuple):
@@ -81,7 +82,8 @@ class Method:
     name: of its module and on the command line; title: in tables and figures; loss: a MethodLoss, pure; sees_target: whether it
     takes images of the target; weights: the knobs of `yseg.config.Adaptation` that weigh what it adds to the segmentation loss,
     with their defaults; network: (Model, axis_name) -> flax module with `encode` and `decode`; entry: the function of that module
-    that reaches all its parameters; parameters: (key, Model, Adaptation) -> what it trains beside the network, by name.
+    that reaches all its parameters; parameters: (key, Model, Adaptation) -> what it trains beside the network, by name;
+    teaches_itself: whether it trains on pseudo-labels of the target, made by the moving average of its parameters.
     """
 
     name: str
@@ -92,3 +94,4 @@ class Method:
     network: Callable[..., nn.Module] = segmentation_network
     entry: str = "__call__"
     parameters: Callable[[PRNGKeyArray, Model, Adaptation], dict[str, Any]] = no_parameters
+    teaches_itself: bool = False

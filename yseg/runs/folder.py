@@ -13,6 +13,7 @@ from yseg.training.checkpoint import Checkpoints
 from yseg.training.state import TrainState, create_state
 
 CONFIG, CHECKPOINTS, REPORT = "config.json", "checkpoints", "report"
+FIRST_STAGE = "first_stage"  # folder of the run that a self-training without a start begins with
 
 
 def check_workdir(config: Experiment, workdir: Path) -> None:
@@ -30,7 +31,8 @@ def _check(config, workdir):
                 name = knob.lstrip(".")
                 raise InputError(f"--workdir={workdir}: holds a run with {name}={old}, which differs from {name}={new};"
                                  " must be another folder, or the same config to continue that run")
-    elif workdir.exists() and any(not path.name.endswith(".unfinished") for path in workdir.iterdir()):
+    elif workdir.exists() and any(not path.name.endswith(".unfinished") and path.name != FIRST_STAGE
+                                  for path in workdir.iterdir()):
         raise InputError(f"--workdir={workdir}: is not empty and holds no run ({CONFIG}); must be a new folder")
 
 

@@ -19,9 +19,9 @@ from jaxtyping import Array
 from yseg import parallel
 from yseg.config import Experiment, InputError, knobs
 from yseg.methods import METHODS
-from yseg.runs.folder import check_workdir
-from yseg.runs.resolve import resolve
+from yseg.runs.folder import FIRST_STAGE, check_workdir
 from yseg.runs.session import Prepared, compiled_step, prepare, run
+from yseg.runs.stages import first_stage, last_stage, needs_first_stage
 from yseg.training.step import make_step
 
 SEED = "seed"
@@ -52,7 +52,8 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
         and configs that differ in anything but their seeds and `numbers_of` the method.
       TrainingDiverged: if they step together, one of them ends all.
     """
-    resolved, folders = [resolve(config) for config in configs], [Path(workdir) for workdir in workdirs]
+    folders = [Path(workdir) for workdir in workdirs]
+    resolved = [last_stage(config, folder) for config, folder in zip(configs, folders, strict=True)]
     for config, folder in zip(resolved, folders, strict=True):  # before hours of training: a folder of another config
         check_workdir(config, folder)
     if not resolved:
@@ -62,11 +63,17 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
     if together and wrong:
         raise InputError(f"{wrong[0]}: must be the same for all runs that are trained at once; only seeds and"
                          f" {', '.join(numbers)} may differ")
-    at_once = resolved[0].sampling.steps_at_once
+    at_once, teaches_itself = resolved[0].sampling.steps_at_once, METHODS[resolved[0].method].teaches_itself
+    if together and teaches_itself:
+        raise InputError(f"method={resolved[0].method}: must be another for runs that are trained at once")
     if together and at_once > 1:
         raise InputError(f"sampling.steps_at_once={at_once}: must be 1 for runs that are trained at once")
     if together is None:
-        together = len(resolved) > 1 and parallel.has_accelerator() and not wrong and at_once == 1
+        together = (len(resolved) > 1 and parallel.has_accelerator() and not wrong and at_once == 1 and not teaches_itself)
+    first = [(first_stage(config), folder / FIRST_STAGE) for config, folder in zip(configs, folders, strict=True)
+             if needs_first_stage(config)]
+    for _ in train_population([config for config, _ in first], [folder for _, folder in first], together or None, quiet):
+        pass
     if together:
         return iter(_at_once(resolved, folders, [knob for knob in numbers if knob in different], quiet))
     return _in_turn(resolved, folders, set(different) <= {SEED, *NAMES}, quiet)

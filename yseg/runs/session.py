@@ -25,6 +25,7 @@ from yseg.metrics.counts import scores
 from yseg.models import segmentation_network
 from yseg.report import loss_curves, panels
 from yseg.runs.folder import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
+from yseg.runs.renewal import make_renewal, prior_of
 from yseg.runs.resolve import resolve
 from yseg.runs.samples import panel_rows
 from yseg.training.checkpoint import Checkpoints
@@ -44,7 +45,7 @@ class Prepared(NamedTuple):
 
     config: resolved; workdir: of the run; start: TrainState before the first step, in NumPy arrays; devices: that it uses;
     domains: its volumes; reader: of its patches; target_reader: of the target's, for its batch statistics; key, estimate,
-    validate, draw: see `yseg.training.loop.Member`.
+    validate, draw, renew: see `yseg.training.loop.Member`.
     """
 
     config: ResolvedExperiment
@@ -58,6 +59,7 @@ class Prepared(NamedTuple):
     estimate: Callable[..., Any]
     validate: Callable[..., Any]
     draw: Callable[..., Any]
+    renew: Callable[..., Any] | None
 
 
 def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = None) -> Prepared:
@@ -112,8 +114,12 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
             path = panels(rows, workdir / REPORT / "panels.png", title, sampling.working_pixel_size_nm)
             recorder.write_picture("panels", path, int(state.step))
 
-    return Prepared(config, workdir, start, devices, domains, reader, target_reader, jax.random.fold_in(key, TRAINING),
-                    make_estimate(model, target_reader, devices), validate, draw)
+    estimate = make_estimate(model, target_reader, devices)
+    renew = make_renewal(
+        config, workdir, domains.target, region=regions["target"], prior=prior_of(regions["labelled"], "source.labels"),
+        reader=reader, estimate=estimate, predictors=predictors) if method.teaches_itself else None
+    return Prepared(config, workdir, start, devices, domains, reader, target_reader, jax.random.fold_in(key, TRAINING), estimate,
+                    validate, draw, renew)
 
 
 def _images(reader):
@@ -122,14 +128,17 @@ def _images(reader):
 
 
 def initial_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
-    """The TrainState that a run starts from, in NumPy arrays: new parameters, or the network that a fine-tuning continues.
+    """The TrainState that a run starts from, in NumPy arrays: new parameters, or the network of a run that is trained further.
 
-    Of a trained run the segmentation network is taken, with the batch statistics that it uses on the target.
+    Of such a run the segmentation network is taken, for a fine-tuning with the batch statistics that it uses on the target, for
+    self-training with those of its own training.
 
     Raises:
-      InputError: `config.target_labels.start` is no trained run of this very network.
+      InputError: the run to start from is no trained one of this very network.
     """
-    state, start = parallel.on_host(create_state(config, key)), config.target_labels.start
+    teaches_itself = METHODS[config.method].teaches_itself
+    start = config.self_training.start if teaches_itself else config.target_labels.start
+    state = parallel.on_host(create_state(config, key))
     if not start:
         return state
     started = read_config(start, "--from")
@@ -139,8 +148,9 @@ def initial_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
     if trained.step < started.optimizer.steps:
         raise InputError(f"--from={start}: is at step {trained.step} of {started.optimizer.steps}; must be a run that was trained"
                          " to its end")
-    variables = inference_variables(trained, started.model.batch_statistics)
-    return state.replace(params={"network": variables["params"]}, batch_stats=variables["batch_stats"])
+    variables = inference_variables(trained, "training" if teaches_itself else started.model.batch_statistics)
+    return state.replace(params={"network": variables["params"]}, batch_stats=variables["batch_stats"],
+                         average=variables["params"] if teaches_itself else {})
 
 
 def compiled_step(config: Experiment, devices: parallel.Devices | None = None) -> Callable[..., Any]:
@@ -195,7 +205,8 @@ def _train_on(opened, step, config, quiet, together):
             checkpoints.discard_after(common)
             states.append(training.start if common is None else checkpoints.restore(training.start, common))
             recorder = stack.enter_context(Recorder(training.workdir, common or 0, parallel.is_main()))
-            members.append(Member(training.key, recorder, checkpoints, training.estimate, training.validate, training.draw))
+            members.append(Member(training.key, recorder, checkpoints, training.estimate, training.validate, training.draw,
+                                  training.renew))
         first = opened[0][0]
         batch = batches_together([training.reader for training, _ in opened]) if together else first.reader.batch
         several = None if together else several_steps(config, first.reader, first.devices)

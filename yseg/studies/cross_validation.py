@@ -19,13 +19,14 @@ from yseg.config import TUNING_RATE, TUNING_STEPS, InputError
 from yseg.data.box import sections_of
 from yseg.data.domain import open_own_domain
 from yseg.data.target_labels import fraction_seen
-from yseg.experiment import finetuning, train
+from yseg.experiment import train
 from yseg.files import write_whole
 from yseg.inference.outputs import score
 from yseg.metrics.counts import scores
 from yseg.metrics.intervals import mean_and_spread
 from yseg.report import csv_text
 from yseg.runs.folder import check_workdir, read_config
+from yseg.runs.stages import finetuning
 from yseg.trained.network import TrainedNetwork
 
 COLUMNS = ("fold", "sections", "iou", "precision", "recall", "f1", "run")

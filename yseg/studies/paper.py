@@ -30,12 +30,13 @@ from yseg.config import (
     TargetLabels,
 )
 from yseg.config_json import to_json
-from yseg.experiment import evaluate, finetuning, supervised, train
+from yseg.experiment import evaluate, train
 from yseg.files import write_whole
 from yseg.methods import images_per_step
 from yseg.report import csv_text, markdown_table
 from yseg.runs.folder import check_workdir
 from yseg.runs.resolve import resolve
+from yseg.runs.stages import finetuning, last_stage, supervised
 from yseg.studies.judge import check_judged, judge, ranking
 from yseg.studies.paper_figures import figure3, figure4, shift_by_level
 from yseg.studies.paper_table import JOINT_FRACTION, JOINT_METHOD, PLAIN, Scoring, table1, way
@@ -188,7 +189,7 @@ def execute(runs: Sequence[Run], out: str | os.PathLike, tuning_steps: int, *, t
         tell(f"{number}/{len(runs)} {run.name}: "
              f"{'done before' if done else 'scoring' if len(missing) < len(run.scorings) else 'training'}")
         if not done:
-            train(_config(run, out, tuning_steps), workdir, quiet)
+            train(run.config or _config(run, out, tuning_steps), workdir, quiet)
             for scoring in missing:
                 threshold = MATCHED if scoring.threshold == MATCHED else None
                 results = evaluate(workdir, threshold=threshold, batch_statistics=scoring.statistics,
@@ -205,7 +206,9 @@ def execute(runs: Sequence[Run], out: str | os.PathLike, tuning_steps: int, *, t
 
 def _config(run, out, tuning_steps):
     """What a run trains; of a fine-tuning, which goes on from another run of the folder, once that has been trained."""
-    return run.config or finetuning(out / "runs" / run.start, run.fraction, steps=tuning_steps)
+    if run.config:
+        return last_stage(run.config, out / "runs" / run.name)
+    return finetuning(out / "runs" / run.start, run.fraction, steps=tuning_steps)
 
 
 def _missing(run, out):

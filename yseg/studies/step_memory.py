@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from yseg.config import JOINT, ResolvedExperiment
-from yseg.data.patches import LABELS
+from yseg.data.patches import LABELS, PSEUDO_LABELS
 from yseg.methods import METHODS
 from yseg.training.state import create_state
 from yseg.training.step import make_step
@@ -42,4 +42,4 @@ def _raw(config):
     raw = {"index": jax.ShapeDtypeStruct((batch,), jnp.int32)}
     for name in names:
         raw |= {name: image, f"{name}_statistics": statistics} | ({LABELS[name]: labels} if name in LABELS else {})
-    return raw
+    return raw | ({PSEUDO_LABELS: labels} if METHODS[config.method].teaches_itself else {})

@@ -1,6 +1,7 @@
 """Checkpoints: the training state on disk, written whole or not at all, restored to the bit."""
 
 import contextlib
+import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -62,7 +63,7 @@ class Checkpoints:
         An error of the checkpoint before, such as a full disk, is raised here.
         """
         state = parallel.on_host(state)
-        self._manager.save(int(state.step), args=ocp.args.StandardSave(parallel.to_global(state)))
+        self._manager.save(int(state.step), args=ocp.args.StandardSave(parallel.to_global(_fields(state))))
 
     def wait(self) -> None:
         """Wait until all is written; raise what went wrong."""
@@ -82,8 +83,14 @@ class Checkpoints:
         step = self.last_step if step is None else step
         if step is None:
             return None
-        template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(template))
+        template = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _fields(like))
+        return TrainState(**self._manager.restore(step, args=ocp.args.StandardRestore(template)))
+
+
+def _fields(state):
+    """The fields of a TrainState by name. An average that a method does not have is none, as in older checkpoints."""
+    fields = {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+    return {name: value for name, value in fields.items() if name != "average" or value}
 
 
 @contextlib.contextmanager

@@ -28,7 +28,9 @@ class Member(NamedTuple):
 
     key: of its random draws; recorder, checkpoints: where it is written down; estimate: `estimate(state) -> state` with the
     target's statistics renewed, called before a validation or a checkpoint; validate: `validate(state, last)` -> dict of numbers
-    for the line of metrics, `last` after the last step; draw: `draw(state, recorder)`, called when one has been recorded.
+    for the line of metrics, `last` after the last step; draw: `draw(state, recorder)`, called when one has been recorded; renew:
+    `renew(step, state)`, called before the first step and every `config.self_training.renew_every`, for a method that teaches
+    itself.
     """
 
     key: PRNGKeyArray
@@ -37,6 +39,7 @@ class Member(NamedTuple):
     estimate: Callable[[TrainState], TrainState]
     validate: Callable[[TrainState, bool], dict[str, Any]]
     draw: Callable[[TrainState, Recorder], None]
+    renew: Callable[[int, TrainState], None] | None = None
 
 
 def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequence[Member], batch: Callable[[int], Any], *,
@@ -73,6 +76,9 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
     with progress(steps, "Training", start=first, quiet=quiet) as bar:
         done = first
         while done < steps:
+            for number, member in enumerate(members):
+                if member.renew and (done == first or done % config.self_training.renew_every == 0):
+                    member.renew(done, _own(state, number, together))
             count = _next_call(done, config) if several else 1
             state, metrics = several(state, key) if several and count > 1 else step(state, batch(done), key)
             pending.append((count, metrics))

@@ -18,7 +18,8 @@ class TrainState:
     """step: int32 scalar, the steps done; params: {"network", "classifiers", ...} and batch_stats: see `yseg.methods.method`.
 
     target_stats: the target's statistics of the segmentation network, as of the last estimate, see `yseg.training.statistics`.
-    Both statistics are empty without batch normalisation.
+    Both statistics are empty without batch normalisation. average: moving average of the segmentation network's parameters, for a
+    method that teaches itself, else empty.
     """
 
     step: Int[Array, ""]
@@ -26,6 +27,7 @@ class TrainState:
     batch_stats: Any
     target_stats: Any
     opt_state: Any
+    average: Any = flax.struct.field(default_factory=dict)
 
 
 def make_schedule(optimizer: Optimizer) -> optax.Schedule:
@@ -75,7 +77,9 @@ def create_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
         variables = network.init(network_key, images, method=method.entry)
         batch_stats = variables.get("batch_stats", {})
         params = {"network": variables["params"], **method.parameters(method_key, config.model, config.adaptation)}
-        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, segmentation_part(batch_stats), optimizer.init(params))
+        average = segmentation_part(params["network"]) if method.teaches_itself else {}
+        return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, segmentation_part(batch_stats), optimizer.init(params),
+                          average)
 
     return create(key)
 
@@ -83,6 +87,11 @@ def create_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
 def segmentation_part(tree: dict[str, Any]) -> dict[str, Any]:
     """What belongs to the segmentation network in the parameters or statistics of any method's network."""
     return {part: tree[part] for part in ("encoder", "decoder") if part in tree}
+
+
+def inference_parameters(state: TrainState) -> dict[str, Any]:
+    """The parameters of the segmentation network that are applied: their average where the method has one."""
+    return state.average or segmentation_part(state.params["network"])
 
 
 def inference_variables(state: TrainState, statistics: str) -> dict[str, Any]:
@@ -96,7 +105,7 @@ def inference_variables(state: TrainState, statistics: str) -> dict[str, Any]:
     training = segmentation_part(state.batch_stats)
     chosen = {"training": lambda: training, "target": lambda: state.target_stats,
               "mixed": lambda: _mix(training, state.target_stats)}
-    return {"params": segmentation_part(state.params["network"]), "batch_stats": chosen[statistics]()}
+    return {"params": inference_parameters(state), "batch_stats": chosen[statistics]()}
 
 
 def _mix(one, other):

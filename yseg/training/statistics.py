@@ -15,7 +15,7 @@ from yseg.data.grey_levels import z_score
 from yseg.data.patches import Reader
 from yseg.models import segmentation_network
 from yseg.models.blocks import MOMENTUM
-from yseg.training.state import TrainState, segmentation_part
+from yseg.training.state import TrainState, inference_parameters
 
 BATCHES = 32
 
@@ -45,7 +45,7 @@ def make_estimate(model: Model, reader: Reader, devices: parallel.Devices | None
     share = 1 - MOMENTUM**BATCHES
 
     def estimate(state):
-        params = parallel.replicate(segmentation_part(state.params["network"]), devices)
+        params = parallel.replicate(inference_parameters(state), devices)
         totals = parallel.replicate(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state.target_stats), devices)
         for number in range(BATCHES):
             totals, _ = collect(totals, reader.batch(number), params)

@@ -11,35 +11,49 @@ from jaxtyping import Array, PRNGKeyArray
 
 from yseg import parallel
 from yseg.config import Augmentation, Experiment
-from yseg.data.augment import augment_batch
+from yseg.data.augment import augment_geometry, augment_intensity
 from yseg.data.grey_levels import z_score
+from yseg.data.paste import paste_foreground
 from yseg.methods import Batch, MethodLoss, context_of, loss_of
 from yseg.methods.parts import sample_keys
-from yseg.training.state import TrainState, make_optimizer, make_schedule
+from yseg.training.state import TrainState, make_optimizer, make_schedule, segmentation_part
 
 # Keys of augmentation come from another branch than the loss's, so that a method can draw more without changing the images.
 AUGMENTATION, LOSS = 0, 1
-LABELLED, TARGET, JOINT = 0, 1, 2  # purposes of keys of augmentation
+LABELLED, TARGET, JOINT, PASTE = range(4)  # purposes of keys of augmentation
 
 
-def make_batch(raw: Mapping[str, Array], key: PRNGKeyArray, augmentation: Augmentation) -> Batch:
+def make_batch(raw: Mapping[str, Array], key: PRNGKeyArray, augmentation: Augmentation, paste: float = 0.0) -> Batch:
     """The augmented, normalised `Batch` of raw patches.
 
     Args:
       raw: dict of one device: index [batch]; labelled, target [batch, y, x, section] in the volumes' own types; labels
         [batch, y, x]; labelled_statistics, target_statistics, see `yseg.data.grey_levels.z_score`. Without target for a method
-        that does not see it. With labelled patches beside it also joint, joint_labels and joint_statistics.
+        that does not see it; with target_labels for one that makes pseudo-labels. With labelled patches beside it also joint,
+        joint_labels and joint_statistics.
       key: random key of the step.
       augmentation: of every patch.
+      paste: share of the target's patches with pseudo-labels that get foreground of the source, see `yseg.data.paste`.
     """
-    def augmented(purpose, name, labels):
-        images = z_score(raw[name], raw[f"{name}_statistics"])
-        return augment_batch(sample_keys(key, purpose, raw["index"]), images, labels, augmentation)
+    def moved(purpose, name, labels):
+        images, keys = z_score(raw[name], raw[f"{name}_statistics"]), sample_keys(key, purpose, raw["index"])
+        known = raw[labels].astype(jnp.int32) if labels in raw else None
+        return jax.vmap(lambda key, image, label: augment_geometry(key, image, label, augmentation))(keys, images, known)
 
-    labelled, labels = augmented(LABELLED, "labelled", raw["labels"].astype(jnp.int32))
-    target = augmented(TARGET, "target", None)[0] if "target" in raw else None
-    joint = augmented(JOINT, "joint", raw["joint_labels"].astype(jnp.int32)) if "joint" in raw else (None, None)
-    return Batch(raw["index"], labelled, labels, target, *joint)
+    def tinted(purpose, images):
+        keys = sample_keys(key, purpose, raw["index"])
+        return jax.vmap(lambda key, image: augment_intensity(key, image, augmentation))(keys, images)
+
+    (labelled, labels), target, target_labels = moved(LABELLED, "labelled", "labels"), None, None
+    if "target" in raw:
+        target, target_labels = moved(TARGET, "target", "target_labels")
+        if target_labels is not None and paste:
+            target, target_labels = paste_foreground(sample_keys(key, PASTE, raw["index"]), target, target_labels,
+                                                     pasted=labelled, pasted_labels=labels, probability=paste)
+        target = tinted(TARGET, target)
+    joint, joint_labels = moved(JOINT, "joint", "joint_labels") if "joint" in raw else (None, None)
+    joint = None if joint is None else tinted(JOINT, joint)
+    return Batch(raw["index"], tinted(LABELLED, labelled), labels, target, joint, joint_labels, target_labels)
 
 
 def make_step(config: Experiment, network: nn.Module, axis_name: str | None = None,
@@ -57,10 +71,11 @@ def make_step(config: Experiment, network: nn.Module, axis_name: str | None = No
     """
     optimizer, schedule = make_optimizer(config.optimizer), make_schedule(config.optimizer)
     context, loss = context_of(config, network, axis_name), loss or loss_of(config)
+    decay, paste = config.self_training.average, config.self_training.paste
 
     def step(state, raw, key):
         key = jax.random.fold_in(key, state.step)
-        batch = make_batch(raw, jax.random.fold_in(key, AUGMENTATION), config.augmentation)
+        batch = make_batch(raw, jax.random.fold_in(key, AUGMENTATION), config.augmentation, paste)
         progress = state.step.astype(jnp.float32) / config.optimizer.steps
 
         def loss_of_parameters(params):
@@ -72,6 +87,9 @@ def make_step(config: Experiment, network: nn.Module, axis_name: str | None = No
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         metrics = {"loss": value, **metrics, "learning_rate": schedule(state.step), "gradient_norm": optax.tree.norm(gradients)}
         params = optax.apply_updates(state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, state.target_stats, opt_state), metrics
+        average = {}
+        if state.average:
+            average = optax.incremental_update(segmentation_part(params["network"]), state.average, 1 - decay)
+        return TrainState(state.step + 1, params, batch_stats, state.target_stats, opt_state, average), metrics
 
     return step

@@ -1,0 +1,173 @@
+"""Adaptation by self-training, from a trained run or with it, on tiny volumes."""
+
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from tiny import domain, experiment
+
+import yseg
+from launch import adapt as launcher
+from launch import program
+from yseg.config import JOINT, Optimizer, Record, Sampling, SelfTraining, TargetLabels
+from yseg.config_json import from_json, to_json
+from yseg.data.domain import open_domains, training_regions
+from yseg.data.pseudo_labels import pseudo_labels
+from yseg.runs.folder import FIRST_STAGE, load_state, read_config
+from yseg.runs.renewal import PSEUDO_LABELS, prior_of
+from yseg.training.recorder import read_metrics
+from yseg.training.state import inference_variables
+from yseg.volumes.volume import create_volume, open_volume
+
+
+def tiny(**fields):
+    """Both stages: eight steps, and six with pseudo-labels that are renewed once."""
+    defaults = {"method": "self_training", "self_training": SelfTraining(steps=6, renew_every=3),
+                "optimizer": Optimizer(steps=8, warmup_steps=1, learning_rate=1e-2),
+                "record": Record(log_every=1, validate_every=0, checkpoint_every=2, images=0)}
+    return experiment(**defaults | fields)
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """The workdir of both stages."""
+    workdir = tmp_path_factory.mktemp("runs") / "adapted"
+    yseg.train(tiny(), workdir, quiet=True)
+    return workdir
+
+
+def state_of(workdir):
+    return load_state(workdir, read_config(workdir))
+
+
+def assert_same(one, other):
+    jax.tree.map(np.testing.assert_array_equal, state_of(one), state_of(other))
+
+
+def pseudo(workdir, step, name):
+    return open_volume(str(workdir / PSEUDO_LABELS / str(step) / f"{name}.zarr")).read().result()
+
+
+def test_both_stages_in_one_workdir_are_a_training_and_its_adaptation(adapted, tmp_path):
+    first = read_config(adapted / FIRST_STAGE)
+    assert (first.method, first.optimizer.steps, first.augmentation.zoom) == ("ft", 8, 0.0)
+    config = read_config(adapted)
+    assert (config.method, config.optimizer.steps, config.augmentation.zoom) == ("self_training", 6, 0.2)
+    assert config.self_training.start == str(adapted / FIRST_STAGE)
+    assert [row["step"] for row in read_metrics(adapted)] == list(range(1, 7))
+    yseg.adapt(adapted / FIRST_STAGE, tmp_path / "run", quiet=True)
+    assert_same(adapted, tmp_path / "run")
+    before = {path: path.read_bytes() for path in adapted.rglob("*") if path.is_file()}
+    yseg.train(tiny(), adapted, quiet=True)  # it had come to its end
+    assert {path: path.read_bytes() for path in adapted.rglob("*") if path.is_file()} == before
+
+
+def test_pseudo_labels_are_made_of_probabilities_that_are_remembered_and_kept(adapted):
+    assert sorted(os.listdir(adapted / PSEUDO_LABELS)) == ["0", "3"]
+    first, second = (pseudo(adapted, step, "probabilities").astype(np.float32) for step in (0, 3))
+    own = 2 * second - first  # of the network at step 3
+    assert -0.01 < own.min() < own.max() < 1.01
+    assert (first != second).any()
+    config = read_config(adapted)
+    prior = prior_of(training_regions(config, open_domains(config))["labelled"], "source.labels")
+    for step, values in ((0, first), (3, second)):
+        np.testing.assert_array_equal(pseudo_labels(values, prior), pseudo(adapted, step, "labels"))
+
+
+def test_before_the_first_step_they_are_those_of_the_network_that_it_starts_from(adapted):
+    probabilities = pseudo(adapted, 0, "probabilities").astype(np.float32)
+    start = yseg.load_run(adapted / FIRST_STAGE)
+    image = open_volume(read_config(adapted).target.image)
+    whole = yseg.predict(start, image.read().result(), pixel_size_nm=10.0)[..., 1]
+    place = probabilities.shape
+    np.testing.assert_allclose(probabilities, whole[:, :place[1], :place[2]], atol=0.05)  # beyond the part there is its mirror
+
+
+def test_labels_of_the_target_change_nothing(adapted, tmp_path):
+    path = str(tmp_path / "noise.zarr")
+    with create_volume(path, (3, 64, 96), np.uint8, 10.0) as store:
+        store.write(np.random.default_rng(0).integers(0, 2, (3, 64, 96), np.uint8)).result()
+    yseg.train(tiny(target=domain("target", test_fraction=0.3, labels=path)), tmp_path / "run", quiet=True)
+    assert_same(adapted, tmp_path / "run")
+
+
+def test_read_as_needed_the_volumes_give_the_same(adapted, tmp_path):
+    yseg.train(tiny(sampling=Sampling(patch_size=16, batch_size=2, reader="streaming")), tmp_path / "run", quiet=True)
+    for one, other in zip(*(jax.tree.leaves(state_of(each).params) for each in (adapted, tmp_path / "run")), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+CHILD = """
+import sys
+import yseg
+from yseg.config_json import from_json
+yseg.train(from_json(open(sys.argv[1]).read()), sys.argv[2], quiet=True)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_ends_as_one_that_was_not(tmp_path):
+    config = tiny(self_training=SelfTraining(steps=40, renew_every=7))
+    (tmp_path / "given.json").write_text(to_json(config))
+    workdir, chance = tmp_path / "killed", random.Random()
+    for stop in (chance.randrange(1, 15), chance.randrange(16, 30)):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)])
+        while child.poll() is None and max((row["step"] for row in read_metrics(workdir)), default=0) < stop:
+            time.sleep(0.005)
+        time.sleep(chance.random() * 0.05)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    yseg.train(config, workdir, quiet=True)
+    yseg.train(config, tmp_path / "whole", quiet=True)
+    assert_same(workdir, tmp_path / "whole")
+    assert [row["step"] for row in read_metrics(workdir)] == list(range(1, 41))
+    assert (pseudo(workdir, 35, "labels") == pseudo(tmp_path / "whole", 35, "labels")).all()
+
+
+def test_without_the_pseudo_labels_of_its_step_a_run_is_not_continued(adapted, tmp_path):
+    workdir = shutil.copytree(adapted, tmp_path / "run")
+    (workdir / "config.json").write_text(to_json(dataclasses.replace(read_config(adapted), record=Record(checkpoint_every=5))))
+    shutil.rmtree(workdir / "checkpoints" / "6")
+    shutil.rmtree(workdir / PSEUDO_LABELS / "3")
+    with pytest.raises(yseg.InputError, match=r"pseudo_labels/3: is missing"):
+        yseg.train(read_config(workdir), workdir, quiet=True)
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({"target_labels": TargetLabels(JOINT, 0.4)}, "--config.target_labels.use=joint: must be none"),
+    ({"model": yseg.Model(levels=1, features=4, classes=3)}, "--config.model.classes=3: must be 2 with"),
+    ({"self_training": SelfTraining(start="nowhere")}, "nowhere: no such folder")])
+def test_what_is_wrong_is_named_and_leaves_no_workdir(changes, named, tmp_path):
+    with pytest.raises(yseg.InputError, match=named):
+        yseg.train(tiny(**changes), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_has_seen_labels_of_the_target_is_refused(adapted, tmp_path):
+    yseg.finetune(adapted, tmp_path / "tuned", 0.5, steps=1, quiet=True)
+    tuned = inference_variables(state_of(tmp_path / "tuned"), "training")["params"]
+    assert jax.tree.structure(tuned) == jax.tree.structure(state_of(adapted).average)
+    with pytest.raises(yseg.InputError, match="was trained on labels of the target"):
+        yseg.adapt(tmp_path / "tuned", tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_program_adapts(adapted, tmp_path, capsys):
+    values = program.parse(launcher.PROGRAM, ["adapt", f"--from={adapted / FIRST_STAGE}", f"--workdir={tmp_path / 'run'}",
+                                              "--steps=1", "--seed=3"])
+    launcher.main(values)
+    assert capsys.readouterr().out == f"{tmp_path / 'run'}: trained for 1 steps\n"
+    config = read_config(tmp_path / "run")
+    assert (config.seed, config.optimizer.steps, config.self_training.start) == (3, 1, str(adapted / FIRST_STAGE))
+
+
+def test_a_config_comes_back_from_its_file():
+    assert from_json(to_json(tiny())) == tiny()

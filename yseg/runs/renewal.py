@@ -1,0 +1,94 @@
+"""Pseudo-labels of a run: made by the average of its parameters, renewed every so many steps, and kept beside the checkpoints."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yseg import parallel
+from yseg.config import InputError, ResolvedExperiment
+from yseg.data.box import evenly_spaced, sections_of
+from yseg.data.domain import Volume
+from yseg.data.patches import Reader, Region
+from yseg.data.pseudo_labels import Prior, measure_prior, pseudo_labels
+from yseg.files import whole_folder
+from yseg.inference.blocks import predict_blocks
+from yseg.training.state import TrainState, inference_variables
+from yseg.volumes.volume import create_volume, open_volume
+
+PSEUDO_LABELS = "pseudo_labels"  # folder of a run; in it one of every renewal, named after its step
+PRIOR_SECTIONS = 64  # of the source, that the prior is measured on
+LARGEST = 2**28  # working pixels that are held in memory, in 32 bits
+
+Renewal = Callable[[int, TrainState], None]  # `renew(step, state)`: see `make_renewal`
+
+
+def prior_of(region: Region, flag: str) -> Prior:
+    """The Prior of a region's labels; InputError, naming the flag, if they are of one class."""
+    numbers = evenly_spaced(region.box.start[0], region.box.stop[0], PRIOR_SECTIONS)
+    labels = [region.grid.labels(*region.truth, sections_of(region.box, number, number + 1)) for number in numbers]
+    try:
+        return measure_prior(np.concatenate(labels))
+    except ValueError as error:
+        raise InputError(f"{flag}: {error}") from error
+
+
+def make_renewal(config: ResolvedExperiment, workdir: Path, volume: Volume, *, region: Region, prior: Prior, reader: Reader,
+                 estimate: Callable[[TrainState], TrainState], predictors: Callable[..., Any]) -> Renewal:
+    """`renew(step, state)` gives the reader the pseudo-labels that hold at a step, and makes them if the step is due.
+
+    They are those of the last multiple of `config.self_training.renew_every`: made by the state of that step, and kept, so that a
+    run that goes on from a checkpoint trains on the same.
+
+    Args:
+      config: of the run.
+      workdir: its folder.
+      volume, region: of the target.
+      prior: of the source.
+      reader: that cuts the patches.
+      estimate: see `yseg.training.statistics.make_estimate`.
+      predictors: see `yseg.inference.predictor.make_predictors`.
+
+    Raises:
+      InputError: the training region is too large to be held in memory.
+    """
+    knobs, folder = config.self_training, workdir / PSEUDO_LABELS
+    if np.prod(region.box.shape) > LARGEST:
+        raise InputError(f"target.image={config.target.image}: {np.prod(region.box.shape)} working pixels in its training part;"
+                         f" must be at most {LARGEST} for self-training: larger pixels, or a larger target.test_fraction")
+
+    def probabilities_of(state):
+        blocks = predict_blocks(predictors(inference_variables(state, config.model.batch_statistics)), volume.image, volume.grid,
+                                volume.statistics, regions=[volume.split.train], model=config.model, inference=config.inference,
+                                on_working_grid=True)
+        found = np.zeros(region.box.shape, np.float32)
+        for box, values in blocks:
+            inner = box.intersect(region.box)
+            if not inner.is_empty:
+                found[inner.relative_to(region.box).slices] = values[..., 1][inner.relative_to(box).slices]
+        return found
+
+    def write(step, state):
+        probabilities, former = probabilities_of(state), folder / str(step - knobs.renew_every)
+        if former.exists():
+            remembered = open_volume(str(former / "probabilities.zarr")).read().result().astype(np.float32)
+            probabilities = knobs.memory * remembered + (1 - knobs.memory) * probabilities
+        probabilities = probabilities.astype(np.float16)
+        labels = pseudo_labels(probabilities, prior, certain=knobs.certain, doubtful=knobs.doubtful)
+        with whole_folder(folder / str(step)) as unfinished:
+            for name, values in (("probabilities", probabilities), ("labels", labels)):
+                with create_volume(str(unfinished / f"{name}.zarr"), values.shape, values.dtype,
+                                   config.sampling.working_pixel_size_nm) as store:
+                    store.write(values).result()
+
+    def renew(step, state):
+        due = step - step % knobs.renew_every
+        if not (folder / str(due)).exists():
+            if due != step:
+                raise InputError(f"{folder / str(due)}: is missing; must be the pseudo-labels of step {due}")
+            state = estimate(state)
+            parallel.on_main(write, step, state)
+        reader.relabel(open_volume(str(folder / str(due) / "labels.zarr")))
+
+    return renew
