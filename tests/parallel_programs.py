@@ -156,7 +156,7 @@ def devices_program():
     unreduced = jax.pmap(lambda place: place, out_axes=None)(np.arange(2))
     steps = {method: mapped_step(experiment(method)) for method in METHODS}
     return {"devices": jax.device_count(), "share": parallel.share(6).tolist(),
-            "drift_of_a_forgotten_reduction": spread(unreduced), "population": compare_population("coral", steps["coral"]),
+            "drift_of_a_forgotten_reduction": spread(unreduced), "population": compare_population("dann", steps["dann"]),
             **{method: compare_devices(method, step) for method, step in steps.items()}}
 
 
@@ -206,7 +206,7 @@ def process_program(address, number, count):
     jax.distributed.initialize(address, num_processes=count, process_id=number)
     outcomes = [outcome(function) for function in (lambda: "written", refuse, fail)]
     used = parallel.devices_for(count)  # one of each process
-    result = trained(experiment("dann"), used)
+    result = trained(experiment("coral"), used)
     try:
         parallel.devices_for(3)
     except InputError as error:

@@ -180,9 +180,9 @@ class TestBatch:
 @pytest.mark.parametrize("method", METHODS)
 def test_overfits_eight_patches(method):
     weight = {"weight": 0.1} if "weight" in RECORDS[method].weights else {}
-    config = experiment(method, model={"features": 8, "dropout": 0.0}, augmentation=no_augmentation(),
+    config = experiment(method, model={"dropout": 0.0}, augmentation=no_augmentation(),
                         adaptation=Adaptation(pixels=16, **weight), self_training=SelfTraining(average=0.9),
-                        optimizer=Optimizer(steps=90, learning_rate=1e-2, warmup_steps=5))
+                        optimizer=Optimizer(steps=90, learning_rate=2e-2, warmup_steps=5))
     raw = {"index": np.arange(8, dtype=np.int32)}
     for domain, name in (("source", "labelled"), ("target", "target")):
         image, labels = phantom(domain, (8, 128, 128), seed=1)

@@ -235,6 +235,6 @@ def _ended(training):
 def _draw_curves(workdir):
     """Draw the loss curves of a run; returns the rows of its record."""
     rows = read_metrics(workdir)
-    if rows:
+    if len(rows) > 1:  # one point is no curve
         loss_curves(rows, workdir / REPORT / "loss_curves.png")
     return rows
