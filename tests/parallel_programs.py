@@ -180,7 +180,7 @@ def trained(config, devices):
 
 def some_program():
     used = parallel.devices_for(4)
-    return {"devices": jax.device_count(), "share": parallel.share(4).tolist(), **trained(experiment("dann"), used),
+    return {"devices": jax.device_count(), "share": parallel.share(4).tolist(), **trained(experiment("coral"), used),
             "used": [device.id for device in used.all], "local": [device.id for device in used.local],
             "counts": [len(parallel.devices_for(batch).all) for batch in range(1, 13)],
             "idle": [parallel.idle_devices(batch) for batch in (3, 4, 6, 7)]}

@@ -23,6 +23,7 @@ from yseg.data.domain import open_domains, training_regions
 from yseg.data.pseudo_labels import pseudo_labels
 from yseg.runs.folder import FIRST_STAGE, load_state, read_config
 from yseg.runs.renewal import PSEUDO_LABELS, prior_of
+from yseg.runs.stages import second_stage
 from yseg.training.recorder import read_metrics
 from yseg.training.state import inference_variables
 from yseg.volumes.volume import create_volume, open_volume
@@ -114,8 +115,8 @@ yseg.train(from_json(open(sys.argv[1]).read()), sys.argv[2], quiet=True)
 
 
 @pytest.mark.slow
-def test_killed_at_a_random_moment_it_ends_as_one_that_was_not(tmp_path):
-    config = tiny(self_training=SelfTraining(steps=40, renew_every=7))
+def test_killed_at_a_random_moment_it_ends_as_one_that_was_not(adapted, tmp_path):
+    config = second_stage(tiny(self_training=SelfTraining(steps=40, renew_every=7)), adapted / FIRST_STAGE)
     (tmp_path / "given.json").write_text(to_json(config))
     workdir, chance = tmp_path / "killed", random.Random()
     child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)])

@@ -115,7 +115,7 @@ def assert_trained_like_one_device(found, one_device):
 def test_a_batch_that_not_all_devices_can_share_trains_on_some_like_on_one(devices, some):
     assert (some["devices"], some["used"], some["local"], some["where"]) == (3, [0, 1], [0, 1], [0, 1])
     assert some["share"] == [[0, 1], [2, 3]]
-    assert_trained_like_one_device(some, devices["dann"])
+    assert_trained_like_one_device(some, devices["coral"])
 
 
 @pytest.mark.slow

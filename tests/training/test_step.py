@@ -82,7 +82,7 @@ def test_metrics_are_scalars_with_the_norm_and_the_rate_of_this_step():
     {"normalization": "group", "groups": 2, "classes": 3}], ids=str)
 @pytest.mark.parametrize("method", ["dann", "ynet"])  # classifiers, both decoders
 def test_every_option_keeps_the_states_shapes_and_types(method, options):
-    _keeps_shapes_and_types(method, options)
+    _keeps_shapes_and_types(method, options, augmentation=no_augmentation())
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -90,10 +90,10 @@ def test_every_method_keeps_the_states_shapes_and_types(method):
     _keeps_shapes_and_types(method, {})
 
 
-def _keeps_shapes_and_types(method, options):
+def _keeps_shapes_and_types(method, options, **fields):
     """In strict rank promotion, which holds in all tests."""
     assert jax.config.jax_numpy_rank_promotion == "raise"
-    config = experiment(method, model=options)
+    config = experiment(method, model=options, **fields)
     network = network_of(config)
 
     def one_step(key):
