@@ -2,16 +2,12 @@
 
 import dataclasses
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
 import pytest
+from killing import train_and_kill
 from tiny import domain, experiment
 
 import yseg
@@ -106,26 +102,11 @@ def test_read_as_needed_the_volumes_give_the_same(adapted, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-CHILD = """
-import sys
-import yseg
-from yseg.config_json import from_json
-yseg.train(from_json(open(sys.argv[1]).read()), sys.argv[2], quiet=True)
-"""
-
-
 @pytest.mark.slow
 def test_killed_at_a_random_moment_it_ends_as_one_that_was_not(adapted, tmp_path):
     config = second_stage(tiny(self_training=SelfTraining(steps=40, renew_every=7)), adapted / FIRST_STAGE)
-    (tmp_path / "given.json").write_text(to_json(config))
-    workdir, chance = tmp_path / "killed", random.Random()
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)])
-    stop = chance.randrange(1, 25)
-    while child.poll() is None and max((row["step"] for row in read_metrics(workdir)), default=0) < stop:
-        time.sleep(0.005)
-    time.sleep(chance.random() * 0.05)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    workdir = tmp_path / "killed"
+    train_and_kill(config, workdir, 25)
     yseg.train(config, workdir, quiet=True)
     yseg.train(config, tmp_path / "whole", quiet=True)
     assert_same(workdir, tmp_path / "whole")
@@ -158,6 +139,8 @@ def test_a_run_that_has_seen_labels_of_the_target_is_refused(adapted, tmp_path):
     assert jax.tree.structure(tuned) == jax.tree.structure(state_of(adapted).average)
     with pytest.raises(yseg.InputError, match="was trained on labels of the target"):
         yseg.adapt(tmp_path / "tuned", tmp_path / "run", quiet=True)
+    with pytest.raises(yseg.InputError, match="was trained on labels of the target"):
+        yseg.train(tiny(self_training=SelfTraining(start=str(tmp_path / "tuned"))), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 

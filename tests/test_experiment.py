@@ -3,28 +3,23 @@
 import math
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import numpy as np
 import pytest
+from killing import train_and_kill
+from tiny import experiment
 
 import yseg
 from yseg.config import (
     Augmentation,
     Domain,
-    Experiment,
     Inference,
-    Model,
     Optimizer,
     Record,
     Sampling,
-    no_augmentation,
 )
-from yseg.config_json import from_json, to_json
+from yseg.config_json import from_json
 from yseg.runs.folder import load_state, read_config
 from yseg.runs.session import compiled_step, prepare
 from yseg.training.checkpoint import Checkpoints
@@ -44,13 +39,9 @@ def tiny(**fields):
     """A config; the method sees the target."""
     defaults = {
         "method": "coral", "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3),
-        "sampling": Sampling(patch_size=16, batch_size=2), "augmentation": no_augmentation(),
-        "model": Model(levels=1, features=4),
         "optimizer": Optimizer(steps=12, warmup_steps=2), "inference": Inference(tile_size=32, overlap=4),
         "record": Record(log_every=2, validate_every=0, checkpoint_every=3, images=0)}
-    return Experiment(**defaults | fields)
-
-
+    return experiment(**defaults | fields)
 
 
 @pytest.fixture(scope="module")
@@ -142,26 +133,12 @@ def test_a_run_interrupted_again_and_again_ends_as_one_that_was_not(tmp_path):
     assert kept[0] == kept[1]
 
 
-CHILD = """
-import sys, yseg
-from yseg.config_json import from_json
-yseg.train(from_json(open(sys.argv[1]).read()), sys.argv[2], quiet=True)
-"""
-
-
 @pytest.mark.slow
 def test_a_run_killed_at_a_random_moment_ends_as_one_that_was_not(tmp_path):
     config = tiny(optimizer=Optimizer(steps=60, warmup_steps=2), augmentation=Augmentation(),
                   record=Record(log_every=1, validate_every=0, checkpoint_every=5, images=0))
-    (tmp_path / "given.json").write_text(to_json(config))
-    workdir, chance = tmp_path / "killed", random.Random()
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path / "given.json"), str(workdir)])
-    stop = chance.randrange(1, 30)
-    while child.poll() is None and max(steps_of(workdir), default=0) < stop:
-        time.sleep(0.005)
-    time.sleep(chance.random() * 0.05)
-    child.send_signal(signal.SIGKILL)
-    assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    workdir = tmp_path / "killed"
+    train_and_kill(config, workdir, 30)
     yseg.train(config, workdir, quiet=True)
     yseg.train(config, tmp_path / "whole", quiet=True)
     assert state_bytes(workdir) == state_bytes(tmp_path / "whole")

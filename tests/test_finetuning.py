@@ -7,6 +7,8 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from tiny import domain as tiny_domain
+from tiny import experiment
 
 import yseg
 from launch import finetune as launcher
@@ -22,7 +24,6 @@ from yseg.config import (
     Record,
     Sampling,
     TargetLabels,
-    no_augmentation,
 )
 from yseg.data.box import parse_region
 from yseg.runs.folder import load_state, read_config
@@ -35,18 +36,16 @@ SHAPE = (4, 64, 96)
 
 
 def domain(name, **fields):
-    image, labels = (f"phantom://{name}/{content}?shape=4,64,96&seed=0" for content in ("image", "labels"))
-    return Domain(**{"image": image, "labels": labels, "foreground": ">0", "pixel_size_nm": 10.0} | fields)
+    return tiny_domain(name, sections=4, seed=0, **fields)
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """The workdir of an adapted run."""
     workdir = tmp_path_factory.mktemp("runs") / "adapted"
-    config = Experiment(
+    config = experiment(
         method="ynet", source=domain("source", validation_fraction=0.3), target=domain("target", test_fraction=0.3),
-        sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=1, features=4), optimizer=Optimizer(steps=4),
-        augmentation=no_augmentation(), inference=Inference(tile_size=32, overlap=4), record=Record(validate_every=0, images=1))
+        optimizer=Optimizer(steps=4), inference=Inference(tile_size=32, overlap=4), record=Record(validate_every=0, images=1))
     yseg.train(config, workdir, quiet=True)
     return workdir
 

@@ -28,10 +28,10 @@ from yseg.inference.outputs import score, write_segmentation
 from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
 from yseg.report import overlay, progress
-from yseg.runs.folder import FIRST_STAGE, REPORT, check_workdir, read_config
+from yseg.runs.folder import REPORT, read_config
+from yseg.runs.population import train_population
 from yseg.runs.samples import copying, middle_section
-from yseg.runs.session import compiled_step, prepare, run
-from yseg.runs.stages import adapting, finetuning, first_stage, last_stage, needs_first_stage
+from yseg.runs.stages import adapting, finetuning
 from yseg.trained.export import export
 from yseg.trained.network import TrainedNetwork, network_of
 from yseg.trained.threshold import chosen_threshold
@@ -63,11 +63,7 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -
       InputError: anything about the config, the volumes or the workdir that the user has to change; nothing has been written.
       TrainingDiverged: the loss became infinite or not a number.
     """
-    if needs_first_stage(config):
-        check_workdir(last_stage(config, workdir), Path(workdir))
-        train(first_stage(config), Path(workdir) / FIRST_STAGE, quiet)
-    prepared = prepare(last_stage(config, workdir), Path(workdir))
-    return run([prepared], lambda _: compiled_step(prepared.config, prepared.devices), quiet)[0]
+    return next(train_population([config], [workdir], quiet=quiet))
 
 
 def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | None = None, seed: int | None = None,

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from yseg.config import Augmentation, no_augmentation
-from yseg.data.augment import augment, augment_batch
+from yseg.data.augment import augment_geometry, augment_intensity
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -37,13 +37,19 @@ def random_labels(batch, size=24, seed=0):
     return jnp.asarray(np.random.default_rng(seed).integers(-1, 3, (batch, size, size)), jnp.int32)
 
 
+def augment(key, image, labels, config):
+    """Both parts, as a training step applies them."""
+    image, labels = augment_geometry(key, image, labels, config)
+    return augment_intensity(key, image, config), labels
+
+
 @functools.cache
 def jitted(knobs):
-    return jax.jit(functools.partial(augment_batch, config=Augmentation(*knobs)), compiler_options=COMPILE_FAST)
+    return jax.jit(jax.vmap(functools.partial(augment, config=Augmentation(*knobs))), compiler_options=COMPILE_FAST)
 
 
 def apply(config, sample_keys, images, labels=None):
-    """`augment_batch`, jitted once a config, as NumPy arrays."""
+    """Both parts on every sample by its own key, jitted once a config, as NumPy arrays."""
     images, labels = jitted(dataclasses.astuple(config))(sample_keys, images, labels)
     return np.asarray(images), None if labels is None else np.asarray(labels)
 
@@ -102,9 +108,9 @@ def test_rotations_and_flips_move_labels_and_every_channel_alike():
 
 def test_patches_that_are_not_square_can_be_flipped_and_not_rotated():
     image, labels = jnp.ones((4, 6, 1)), jnp.ones((4, 6), jnp.int32)
-    assert augment(jax.random.key(0), image, labels, only(flip=True))[0].shape == (4, 6, 1)
+    assert augment_geometry(jax.random.key(0), image, labels, only(flip=True))[0].shape == (4, 6, 1)
     with pytest.raises(ValueError, match=r"^image of 4 x 6: must be square to be rotated"):
-        augment(jax.random.key(0), image, labels, only(rotate=True))
+        augment_geometry(jax.random.key(0), image, labels, only(rotate=True))
 
 
 def test_elastic_deformation_moves_labels_with_the_image():

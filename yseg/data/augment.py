@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.interpolate import BSpline
 
 from yseg.config import Augmentation
@@ -29,26 +29,6 @@ Labels: TypeAlias = Int[Array, "y x"]
 EXACT = jax.lax.Precision.HIGHEST  # accelerators otherwise round the factors of matrix products to fewer bits
 
 
-def augment(key: PRNGKeyArray, image: Image, labels: Labels | None, config: Augmentation) -> tuple[Image, Labels | None]:
-    """Transform one sample as drawn by `key`.
-
-    Args:
-      key: a key of `jax.random`, typed or raw.
-      image: float32 [y, x, channel], z-scored; its channels share every transform but the noise.
-      labels: int32 [y, x], -1 = no label; or None for a sample without labels.
-      config: `yseg.config.Augmentation`, static under `jax.jit`.
-
-    Returns:
-      The image and the labels (None if None was given), shaped as before. Where the deformation reaches beyond the
-      patch, both are mirrored at its edge.
-
-    Raises:
-      ValueError: if patches that are not square are to be rotated.
-    """
-    image, labels = augment_geometry(key, image, labels, config)
-    return augment_intensity(key, image, config), labels
-
-
 def _draws(key):
     """The draws of a sample by name, uniform in [0, 1), and the keys of its deformation and its noise."""
     draw_key, elastic_key, noise_key = jax.random.split(key, 3)
@@ -57,7 +37,21 @@ def _draws(key):
 
 def augment_geometry(key: PRNGKeyArray, image: Image, labels: Labels | None,
                      config: Augmentation) -> tuple[Image, Labels | None]:
-    """The first part of `augment`: rotation, mirroring, zoom and deformation. Arguments and results as there."""
+    """Rotate, mirror, zoom and deform one sample as drawn by `key`.
+
+    Args:
+      key: a key of `jax.random`, typed or raw.
+      image: float32 [y, x, channel], z-scored; its channels share every transform but the noise.
+      labels: int32 [y, x], -1 = no label; or None for a sample without labels.
+      config: `yseg.config.Augmentation`, static under `jax.jit`.
+
+    Returns:
+      The image and the labels (None if None was given), shaped as before. What comes from beyond the patch is mirrored at its
+      edge.
+
+    Raises:
+      ValueError: if patches that are not square are to be rotated.
+    """
     draws, elastic_key, _ = _draws(key)
     if config.rotate or config.flip:
         image, labels = _rotate_and_flip(draws, image, labels, config)
@@ -78,7 +72,7 @@ def augment_geometry(key: PRNGKeyArray, image: Image, labels: Labels | None,
 
 
 def augment_intensity(key: PRNGKeyArray, image: Image, config: Augmentation) -> Image:
-    """The second part of `augment`, of the image alone: blur, sharpening, gamma, contrast, brightness, noise."""
+    """Blur, sharpen, and change gamma, contrast, brightness and noise of one sample; arguments as `augment_geometry`."""
     draws, _, noise_key = _draws(key)
     if config.blur_probability and config.blur_pixels:
         blurred = _gaussian(image, draws["blur_sigma"] * config.blur_pixels)
@@ -96,22 +90,6 @@ def augment_intensity(key: PRNGKeyArray, image: Image, config: Augmentation) -> 
         deviation = jnp.where(draws["noise"] < config.noise_probability, draws["noise_deviation"] * config.noise, 0.0)
         image = image + deviation * jax.random.normal(noise_key, image.shape)
     return image
-
-
-def augment_batch(keys: Key[Array, "batch"], images: Float[Array, "batch y x channel"], labels: Int[Array, "batch y x"] | None,
-                  config: Augmentation) -> tuple[Float[Array, "batch y x channel"], Int[Array, "batch y x"] | None]:
-    """Transform every sample of a batch by its own key: `augment`, vmapped.
-
-    Args:
-      keys: one key a sample, [batch] typed or [batch, 2] raw.
-      images: float32 [batch, y, x, channel].
-      labels: int32 [batch, y, x] or None.
-      config: `yseg.config.Augmentation`.
-
-    Returns:
-      Images and labels (None if None was given), shaped as before.
-    """
-    return jax.vmap(lambda key, image, label: augment(key, image, label, config))(keys, images, labels)
 
 
 def _symmetric(draw, largest):

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from yseg.config import (
-    NONE,
     ONLY,
     SELF_TRAINING,
     TUNING_RATE,
@@ -79,14 +78,19 @@ def adapting(start: str | os.PathLike, *, steps: int | None = None, seed: int | 
       InputError: no trained run in `start`, or one that was trained on labels of the target.
     """
     config = read_config(start, "--from")
-    if config.target_labels.use != NONE:
-        raise InputError(f"--from={start}: was trained on labels of the target (target_labels.use={config.target_labels.use});"
-                         " must be a run without them")
+    check_unseen(config, start)
     knobs = dataclasses.replace(config.self_training, steps=config.self_training.steps if steps is None else steps)
     given = dataclasses.replace(config, name=f"{config.name}, self-training", method=SELF_TRAINING, self_training=knobs,
                                 seed=config.seed if seed is None else seed,
                                 adaptation=dataclasses.replace(config.adaptation, weight=None))
     return second_stage(given, start)
+
+
+def check_unseen(config: Experiment, start: str | os.PathLike) -> None:
+    """InputError if the network of the run `start`, of that config, was trained on labels of the target."""
+    if fraction_seen(config.target_labels):
+        raise InputError(f"--from={start}: was trained on labels of the target (target_labels.use={config.target_labels.use});"
+                         " must be a run without them")
 
 
 def first_stage(config: Experiment) -> Experiment:

@@ -18,7 +18,6 @@ import numpy as np
 from yseg.config import TUNING_RATE, TUNING_STEPS, InputError
 from yseg.data.box import sections_of
 from yseg.data.domain import open_own_domain
-from yseg.data.target_labels import fraction_seen
 from yseg.experiment import train
 from yseg.files import write_whole
 from yseg.inference.outputs import score
@@ -26,7 +25,7 @@ from yseg.metrics.counts import scores
 from yseg.metrics.intervals import mean_and_spread
 from yseg.report import csv_text
 from yseg.runs.folder import check_workdir, read_config
-from yseg.runs.stages import finetuning
+from yseg.runs.stages import check_unseen, finetuning
 from yseg.trained.network import TrainedNetwork
 
 COLUMNS = ("fold", "sections", "iou", "precision", "recall", "f1", "run")
@@ -65,9 +64,7 @@ def cross_validate(start: str | os.PathLike, workdir: str | os.PathLike, folds: 
     if not 0 < fraction <= 1:
         raise InputError(f"--fraction={fraction}: must be above 0 and at most 1 with --folds")
     config = read_config(start, "--from")
-    if fraction_seen(config.target_labels):
-        raise InputError(f"--from={start}: was trained on labels of the target (target_labels.use={config.target_labels.use});"
-                         " must be a run without them, as held-out sections would else be in its weights")
+    check_unseen(config, start)  # held-out sections would else be in the weights
     target = open_own_domain(config, "target", with_labels=True)
     seed, box = config.seed if seed is None else seed, target.split.train
     if not 2 <= folds <= box.shape[0]:

@@ -36,7 +36,7 @@ from yseg.methods import images_per_step
 from yseg.report import csv_text, markdown_table
 from yseg.runs.folder import check_workdir
 from yseg.runs.resolve import resolve
-from yseg.runs.stages import finetuning, last_stage, supervised
+from yseg.runs.stages import finetuning, last_stage, needs_first_stage, supervised
 from yseg.studies.judge import check_judged, judge, ranking
 from yseg.studies.paper_figures import figure3, figure4, shift_by_level
 from yseg.studies.paper_table import JOINT_FRACTION, JOINT_METHOD, PLAIN, Scoring, table1, way
@@ -221,7 +221,8 @@ def cost(runs: Sequence[Run], out: str | os.PathLike) -> str:
     out = Path(out)
     untrained = [run for run in runs if len(_missing(run, out)) == len(run.scorings)]
     unscored = [run for run in runs if run not in untrained and _missing(run, out)]
-    steps = [(run.method, run.config.optimizer.steps) for run in untrained if run.config]
+    steps = [(run.method, run.config.optimizer.steps + needs_first_stage(run.config) * run.config.self_training.steps)
+             for run in untrained if run.config]
     line = f"{len(runs)} runs, {len(untrained) + len(unscored)} to do: {len(steps)} trainings of" \
            f" {sum(count for _, count in steps)} steps together, {len(untrained) - len(steps)} fine-tunings" \
            + (f", {len(unscored)} to score only" if unscored else "")
