@@ -31,6 +31,7 @@ def define(values):
     flags.DEFINE_string("region", None, "a part of it, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     program.define_threshold(values)
     program.define_augmentation(values)
+    program.define_plausible_objects(values)
 
 
 def main(values):
@@ -40,7 +41,8 @@ def main(values):
     results = yseg.evaluate(
         program.network(values), image=values.image, labels=values.labels, pixel_size_nm=values.pixel_size_nm,
         foreground=values.foreground, region=values.region, threshold=values.threshold, domain=values.domain,
-        batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation)
+        batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation,
+        plausible_objects=values.plausible_objects)
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],
                 values.workdir or values.model)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")

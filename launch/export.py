@@ -20,12 +20,13 @@ def define(values):
     flags.DEFINE_boolean("overwrite", False, "replace the output if it is an exported model", flag_values=values)
     program.define_threshold(values)
     program.define_statistics(values)
+    program.define_plausible_objects(values)
 
 
 def main(values):
     """Export."""
     print(yseg.export(values.workdir, values.output, overwrite=values.overwrite, threshold=values.threshold,
-                      batch_statistics=values.batch_statistics))
+                      batch_statistics=values.batch_statistics, plausible_objects=values.plausible_objects))
 
 
 PROGRAM = program.Program(__doc__, define, main)

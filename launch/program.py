@@ -133,6 +133,13 @@ def define_augmentation(values):
                          flag_values=values)
 
 
+def define_plausible_objects(values):
+    """The flag --plausible_objects of programs that apply a trained network."""
+    flags.DEFINE_boolean("plausible_objects", None, "call components of a section background that look like none that was"
+                         " labelled in training, in size or form, and of which the network is not sure; default: as"
+                         " --config.inference.plausible_objects of the run", flag_values=values)
+
+
 class _Threshold(flags.ArgumentParser):
     """A number from 0 to 1, or the word "matched"."""
 

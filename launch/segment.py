@@ -22,6 +22,7 @@ def define(values):
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
     program.define_threshold(values)
     program.define_augmentation(values)
+    program.define_plausible_objects(values)
     program.define_statistics(values)
 
 
@@ -30,7 +31,8 @@ def main(values):
     print(yseg.segment(
         program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
         overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
-        test_time_augmentation=values.test_time_augmentation))
+        test_time_augmentation=values.test_time_augmentation,
+        plausible_objects=values.plausible_objects))
 
 
 PROGRAM = program.Program(__doc__, define, main)

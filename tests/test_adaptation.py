@@ -15,10 +15,12 @@ from launch import adapt as launcher
 from launch import program
 from yseg.config import JOINT, Optimizer, Record, Sampling, SelfTraining, TargetLabels
 from yseg.config_json import from_json, to_json
-from yseg.data.domain import open_domains, training_regions
+from yseg.data.depth import averaged, depth_weights, section_spacing
+from yseg.data.domain import open_domains, open_own_domain, training_regions
+from yseg.data.prior import prior_of
 from yseg.data.pseudo_labels import pseudo_labels
-from yseg.runs.folder import FIRST_STAGE, load_state, read_config
-from yseg.runs.renewal import PSEUDO_LABELS, prior_of
+from yseg.runs.folder import FIRST_STAGE, load_state, read_config, read_prior
+from yseg.runs.renewal import PSEUDO_LABELS
 from yseg.runs.stages import second_stage
 from yseg.training.recorder import read_metrics
 from yseg.training.state import inference_variables
@@ -74,9 +76,13 @@ def test_pseudo_labels_are_made_of_probabilities_that_are_remembered_and_kept(ad
     assert -0.01 < own.min() < own.max() < 1.01
     assert (first != second).any()
     config = read_config(adapted)
-    prior = prior_of(training_regions(config, open_domains(config))["labelled"], "source.labels")
+    prior = prior_of(training_regions(config, open_domains(config))["labelled"])
+    assert read_prior(adapted) == read_prior(adapted / FIRST_STAGE) == prior
+    weights = depth_weights(config.inference.depth_nm, open_own_domain(config, "target", with_labels=False).spacing_nm)
+    assert len(weights) > 1
     for step, values in ((0, first), (3, second)):
-        np.testing.assert_array_equal(pseudo_labels(values, prior), pseudo(adapted, step, "labels"))
+        expected = pseudo_labels(averaged(values, weights), prior, pixel_size_nm=10.0)
+        np.testing.assert_array_equal(expected, pseudo(adapted, step, "labels"))
 
 
 def test_before_the_first_step_they_are_those_of_the_network_that_it_starts_from(adapted):
@@ -85,7 +91,9 @@ def test_before_the_first_step_they_are_those_of_the_network_that_it_starts_from
     image = open_volume(read_config(adapted).target.image)
     whole = yseg.predict(start, image.read().result(), pixel_size_nm=10.0)[..., 1]
     place = probabilities.shape
-    np.testing.assert_allclose(probabilities, whole[:, :place[1], :place[2]], atol=0.05)  # beyond the part there is its mirror
+    weights = depth_weights(start.config.inference.depth_nm, section_spacing(image, 10.0))
+    # Beyond the part there is its mirror image.
+    np.testing.assert_allclose(averaged(probabilities, weights), whole[:, :place[1], :place[2]], atol=0.05)
 
 
 def test_labels_of_the_target_change_nothing(adapted, tmp_path):

@@ -217,6 +217,10 @@ class Inference:
     overlap: int = knob(16, "width over which neighbouring tiles are blended, in working pixels", at_least=0)
     batch_size: int = knob(1, "tiles segmented at once on each device", at_least=1)
     threshold: float = knob(0.5, "foreground probability from which a pixel is foreground", at_least=0, at_most=1)
+    depth_nm: float = knob(40.0, "probabilities are averaged over neighbouring sections, by a Gaussian of this deviation in nm;"
+                           " how far apart sections are is seen in the image; 0 = every section by itself", at_least=0)
+    plausible_objects: bool = knob(False, "components of a section that look like none of the source, and of which the network"
+                                   " is not sure, are background; needs two classes")
     test_time_augmentation: bool = knob(False, "average the probabilities of a tile over its eight rotations and mirror images;"
                                         " eight times the time")
 

@@ -7,7 +7,7 @@ import dacite
 
 from yseg.config import JOINT, NONE, ONLY, Experiment, InputError, SelfTraining, TargetLabels, knobs, statistics_name
 
-VERSION = 3  # of the form; 1 had no version in it
+VERSION = 4  # of the form; 1 had no version in it
 
 
 def to_json(config: Experiment) -> str:
@@ -24,10 +24,11 @@ def from_json(text: str, name: str = "config.json") -> Experiment:
     try:
         fields = json.loads(text)
         version = fields.pop("version", 1)
-        if version not in (1, 2, VERSION):
+        if version not in range(1, VERSION + 1):
             raise InputError(f"{name}: has version {version!r}; must be at most {VERSION} for this version of yseg")
         fields = _from_version_1(fields) if version == 1 else fields
-        fields = _from_version_2(fields) if version < VERSION else fields
+        fields = _from_version_2(fields) if version <= 2 else fields
+        fields = _from_version_3(fields) if version <= 3 else fields
         config = dacite.from_dict(Experiment, fields, dacite.Config(strict=True, cast=[tuple]))
     except (ValueError, AttributeError, KeyError, TypeError, dacite.DaciteError) as error:
         if isinstance(error, InputError):
@@ -64,3 +65,8 @@ def _from_version_2(fields):
     """The fields of a config.json of version 2, before there was self-training."""
     augmentation = {**fields["augmentation"], "zoom": 0.0}
     return {**fields, "augmentation": augmentation, "self_training": dataclasses.asdict(SelfTraining())}
+
+
+def _from_version_3(fields):
+    """The fields of a config.json of version 3, when every section was segmented by itself."""
+    return {**fields, "inference": {**fields["inference"], "depth_nm": 0.0, "plausible_objects": False}}

@@ -116,7 +116,8 @@ def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: flo
 def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None = None, labels: str | None = None,
              pixel_size_nm: float | None = None, foreground: str | None = None, region: str | None = None,
              threshold: float | str | None = None, domain: str = "target", batch_statistics: str | None = None,
-             test_time_augmentation: bool | None = None, quiet: bool = False) -> dict[str, Any]:
+             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
+             quiet: bool = False) -> dict[str, Any]:
     """Score a trained network against labels, at the volume's own voxels.
 
     Args:
@@ -130,7 +131,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       domain: without an image: "target", or "source" for the validation box of the source.
       batch_statistics: "training", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "training" for
         the source.
-      test_time_augmentation: see `yseg.config.Inference`; None = the config's.
+      test_time_augmentation, plausible_objects: see `yseg.config.Inference`; None = the config's.
       quiet: show no progress.
 
     Returns:
@@ -151,7 +152,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
         box = _kept_box(volume, domain, known)
-    network = given.with_views(test_time_augmentation).with_statistics(batch_statistics or _usual_statistics(given, known))
+    network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
+        batch_statistics or _usual_statistics(given, known))
     config = network.config
     number = chosen_threshold(threshold, network)
     shown = middle_section(box)
@@ -163,6 +165,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         "experiment": config.name, "method": network.provenance.get("method"), "seed": network.provenance.get("seed"),
         "step": network.step, "batch_statistics": network.statistics,
         "test_time_augmentation": config.inference.test_time_augmentation,
+        "plausible_objects": config.inference.plausible_objects,
         "image": known.image, "labels": known.labels, "foreground": known.foreground,
         "pixel_size_nm": volume.pixel_size_nm, "region": str(box), **scores(counts),
         **(_scores_of_objects(volume, box, predicted) if kept == box else {}),
@@ -172,12 +175,13 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         return results
     own = read_config(network.reports)  # what its own test is asked with
     usual = "training" if _is_source(own, known) else own.model.batch_statistics
-    eight = config.inference.test_time_augmentation
+    eight, plausible = config.inference.test_time_augmentation, config.inference.plausible_objects
     differs = [*(_name_of_volume(known) if image else ["source"] if domain == "source" else []),
                *([f"region_{_in_a_name(str(box))}"] if region else []),
                *([f"{network.statistics}_statistics"] if network.statistics != usual else []),
                *([MATCHED] if threshold == MATCHED else [f"threshold_{number!r}"] if number != own.inference.threshold else []),
-               *(["augmented" if eight else "plain"] if eight != own.inference.test_time_augmentation else [])]
+               *(["augmented" if eight else "plain"] if eight != own.inference.test_time_augmentation else []),
+               *(["plausible" if plausible else "all_objects"] if plausible != own.inference.plausible_objects else [])]
     suffix = "".join(f"_{part}" for part in differs)
     write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
@@ -191,7 +195,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
 def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str | os.PathLike, *,
             pixel_size_nm: float | None = None, region: str | None = None, overwrite: bool = False,
             threshold: float | str | None = None, batch_statistics: str | None = None,
-            test_time_augmentation: bool | None = None, quiet: bool = False) -> str:
+            test_time_augmentation: bool | None = None, plausible_objects: bool | None = None, quiet: bool = False) -> str:
     """Segment a volume with a trained network: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
 
     Args:
@@ -201,7 +205,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists.
-      threshold, batch_statistics, test_time_augmentation: see `evaluate`.
+      threshold, batch_statistics, test_time_augmentation, plausible_objects: see `evaluate`.
       quiet: show no progress.
 
     Returns:
@@ -218,7 +222,8 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm)
     volume = open_domain(known, given.config.sampling.working_pixel_size_nm, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
-    network = given.with_views(test_time_augmentation).with_statistics(batch_statistics or _usual_statistics(given, known))
+    network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
+        batch_statistics or _usual_statistics(given, known))
     number = chosen_threshold(threshold, network)
     shown = middle_section(box)
     picture = np.zeros(shown.shape, np.uint8)

@@ -21,6 +21,7 @@ from yseg.config import (
 )
 from yseg.data import target_labels
 from yseg.data.box import Box, parse_region, sections_of, triple
+from yseg.data.depth import section_spacing
 from yseg.data.grey_levels import statistics
 from yseg.data.grid import Grid
 from yseg.data.labels import LabelRule, apply_rule, label_rule, parse_rule
@@ -57,6 +58,10 @@ class Volume:
         except ValueError as error:
             raise InputError(f"{self.flag}: {error}") from error
 
+    @functools.cached_property
+    def spacing_nm(self) -> float:
+        """The distance of neighbouring sections, see `yseg.data.depth.section_spacing`; it is estimated once."""
+        return section_spacing(self.image, self.pixel_size_nm)
 
     def classes(self, box: Box) -> np.ndarray:
         """The classes int8 [z, y, x] that the labels of a Box of voxels mean; ValueError if it was opened without labels."""

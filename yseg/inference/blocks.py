@@ -19,7 +19,7 @@ import tensorstore as ts
 
 from yseg import parallel
 from yseg.config import Inference, InputError, Model
-from yseg.data.box import Box
+from yseg.data.box import Box, sections_of
 from yseg.data.grid import Grid
 from yseg.data.patches import section_numbers
 from yseg.inference.tiling import make_tiling, rounded_up
@@ -63,20 +63,23 @@ def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statisti
     """
     if not regions:
         raise ValueError("regions: must be at least one")
-    largest = max(1, math.floor(block_size * grid.ratio))
-    spans = [tuple(_spans(region.start[axis], region.stop[axis], largest) for axis in (1, 2)) for region in regions]
+    sections = [[sections_of(region, number, number + 1) for number in range(region.start[0], region.stop[0])]
+                for region in regions]
     # One tiling for all blocks: tiles of one shape, which are compiled once.
-    covering = [grid.covering(_block_box(0, row, column)) for rows, columns in spans for row in rows for column in columns]
+    covering = [grid.covering(box) for first, *_ in sections for box in block_boxes(first, grid, block_size)]
     tilings = tuple(make_tiling(segmentation_network(model), inference, [(box.start[axis], box.stop[axis]) for box in covering])
                     for axis in (1, 2))
-    boxes = (_block_box(*place) for region, (rows, columns) in zip(regions, spans, strict=True)
-             for place in itertools.product(range(region.start[0], region.stop[0]), rows, columns))
+    boxes = (box for section in itertools.chain.from_iterable(sections) for box in block_boxes(section, grid, block_size))
     return _predicted(predict, _Reader(store, grid, model.sections), statistics, (_plan(box, grid, tilings) for box in boxes),
                       tilings, model.classes, parallel.local_device_count() * inference.batch_size, on_working_grid)
 
 
-def _block_box(section, rows, columns):
-    return Box((section, rows[0], columns[0]), (section + 1, rows[1], columns[1]))
+def block_boxes(section: Box, grid: Grid, block_size: int = BLOCK_SIZE) -> list[Box]:
+    """The blocks in which a box of one section is computed, in order; see `predict_blocks`."""
+    largest = max(1, math.floor(block_size * grid.ratio))
+    spans = (_spans(section.start[axis], section.stop[axis], largest) for axis in (1, 2))
+    return [Box((section.start[0], rows[0], columns[0]), (section.stop[0], rows[1], columns[1]))
+            for rows, columns in itertools.product(*spans)]
 
 
 def _spans(start, stop, largest):

@@ -1,11 +1,14 @@
 """Shapes of the components of single sections: what tells a structure of the source from what is mistaken for one."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
+SMALLEST, RAGGED = 3.0, 1.0  # percentiles of labelled components below which an area, a solidity is implausible
+SPECK_NM2 = 3000.0  # the solidity of what is smaller says little, as pixels are squares
 _IN_SECTION = np.zeros((3, 3, 3), bool)  # neighbours share an edge and lie in one section
 _IN_SECTION[1] = ndimage.generate_binary_structure(2, 1)
 
@@ -20,6 +23,59 @@ class Shapes(NamedTuple):
     numbers: np.ndarray
     areas: np.ndarray
     solidities: np.ndarray
+
+
+class Prior(NamedTuple):
+    """What labels say of the foreground, whatever the pixel size.
+
+    share: of the labelled voxels that are foreground, in (0, 1); least_area_nm2 and least_solidity: of a plausible component of
+    a section.
+    """
+
+    share: float
+    least_area_nm2: float
+    least_solidity: float
+
+
+def measure_prior(labels: np.ndarray, pixel_size_nm: float) -> Prior:
+    """The Prior of labels.
+
+    Args:
+      labels: [z, y, x]: 1 = foreground, < 0 = no label.
+      pixel_size_nm: size of a pixel in y and x.
+
+    Raises:
+      ValueError: there is no foreground or nothing else.
+    """
+    known = labels >= 0
+    share = float((labels == 1).sum() / max(known.sum(), 1))
+    if not 0 < share < 1:
+        raise ValueError(f"labels with a share of foreground of {share:g}: must be above 0 and below 1")
+    found = section_shapes(labels == 1)
+    areas = found.areas * pixel_size_nm**2
+    large = areas > SPECK_NM2
+    solidities = found.solidities[large] if large.any() else found.solidities
+    return Prior(share, float(np.percentile(areas, SMALLEST)), float(np.percentile(solidities, RAGGED)))
+
+
+def prior_from(fields: Mapping[str, Any]) -> Prior:
+    """The Prior whose `_asdict` these are; ValueError if they are of none."""
+    if not isinstance(fields, Mapping) or {*fields} != {*Prior._fields}:
+        raise ValueError(f"not {', '.join(Prior._fields)}")
+    prior = Prior(**{name: float(value) for name, value in fields.items()})
+    if not (0 < prior.share < 1 and prior.least_area_nm2 >= 0 and 0 <= prior.least_solidity <= 1):
+        raise ValueError(f"{prior}")
+    return prior
+
+
+def implausible(shapes: Shapes, prior: Prior, pixel_size_nm: float) -> np.ndarray:
+    """Which components are too small or too ragged for the prior, bool [component]."""
+    return (shapes.areas * pixel_size_nm**2 < prior.least_area_nm2) | (shapes.solidities < prior.least_solidity)
+
+
+def of_components(chosen: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The pixels of the components that are chosen, bool [component] -> bool [z, y, x]; see `Shapes.numbers`."""
+    return np.concatenate([[False], chosen])[numbers]
 
 
 def section_shapes(mask: np.ndarray) -> Shapes:

@@ -8,30 +8,20 @@ import numpy as np
 
 from yseg import parallel
 from yseg.config import InputError, ResolvedExperiment
-from yseg.data.box import evenly_spaced, sections_of
+from yseg.data.depth import averaged, depth_weights
 from yseg.data.domain import Volume
 from yseg.data.patches import Reader, Region
-from yseg.data.pseudo_labels import Prior, measure_prior, pseudo_labels
+from yseg.data.pseudo_labels import pseudo_labels
 from yseg.files import whole_folder
 from yseg.inference.blocks import predict_blocks
+from yseg.metrics.shapes import Prior
 from yseg.training.state import TrainState, inference_variables
 from yseg.volumes.volume import create_volume, open_volume
 
 PSEUDO_LABELS = "pseudo_labels"  # folder of a run; in it one of every renewal, named after its step
-PRIOR_SECTIONS = 64  # of the source, that the prior is measured on
 LARGEST = 2**28  # working pixels that are held in memory, in 32 bits
 
 Renewal = Callable[[int, TrainState], None]  # `renew(step, state)`: see `make_renewal`
-
-
-def prior_of(region: Region, flag: str) -> Prior:
-    """The Prior of a region's labels; InputError, naming the flag, if they are of one class."""
-    numbers = evenly_spaced(region.box.start[0], region.box.stop[0], PRIOR_SECTIONS)
-    labels = [region.grid.labels(*region.truth, sections_of(region.box, number, number + 1)) for number in numbers]
-    try:
-        return measure_prior(np.concatenate(labels))
-    except ValueError as error:
-        raise InputError(f"{flag}: {error}") from error
 
 
 def make_renewal(config: ResolvedExperiment, workdir: Path, volume: Volume, *, region: Region, prior: Prior, reader: Reader,
@@ -75,7 +65,9 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, volume: Volume, *, r
             remembered = open_volume(str(former / "probabilities.zarr")).read().result().astype(np.float32)
             probabilities = knobs.memory * remembered + (1 - knobs.memory) * probabilities
         probabilities = probabilities.astype(np.float16)
-        labels = pseudo_labels(probabilities, prior, certain=knobs.certain, doubtful=knobs.doubtful)
+        weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
+        labels = pseudo_labels(averaged(probabilities, weights), prior, pixel_size_nm=config.sampling.working_pixel_size_nm,
+                               certain=knobs.certain, doubtful=knobs.doubtful)
         with whole_folder(folder / str(step)) as unfinished:
             for name, values in (("probabilities", probabilities), ("labels", labels)):
                 with create_volume(str(unfinished / f"{name}.zarr"), values.shape, values.dtype,

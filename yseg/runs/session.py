@@ -16,16 +16,18 @@ from yseg.config import Experiment, InputError, ResolvedExperiment
 from yseg.data.box import evenly_spaced, sections_of
 from yseg.data.domain import Domains, open_domains, training_regions
 from yseg.data.patches import Reader, ResidentReader, batches_together, make_reader
+from yseg.data.prior import prior_of
 from yseg.inference.blocks import predict_blocks
 from yseg.inference.outputs import score
 from yseg.inference.predictor import make_predictors
 from yseg.inference.tiling import make_tiling
 from yseg.methods import METHODS
 from yseg.metrics.counts import scores
+from yseg.metrics.shapes import Prior
 from yseg.models import segmentation_network
 from yseg.report import loss_curves, panels
 from yseg.runs.folder import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
-from yseg.runs.renewal import make_renewal, prior_of
+from yseg.runs.renewal import make_renewal
 from yseg.runs.resolve import resolve
 from yseg.runs.samples import panel_rows
 from yseg.runs.stages import check_unseen
@@ -45,8 +47,9 @@ class Prepared(NamedTuple):
     """A training that may begin: nothing about it has to be changed by the user, and nothing has been written.
 
     config: resolved; workdir: of the run; start: TrainState before the first step, in NumPy arrays; devices: that it uses;
-    domains: its volumes; reader: of its patches; target_reader: of the target's, for its batch statistics; key, estimate,
-    validate, draw, renew: see `yseg.training.loop.Member`.
+    domains: its volumes; prior: what the labels look like that it trains on, if they are of two classes; reader: of its patches;
+    target_reader: of the target's, for its batch statistics; key, estimate, validate, draw, renew: see
+    `yseg.training.loop.Member`.
     """
 
     config: ResolvedExperiment
@@ -54,6 +57,7 @@ class Prepared(NamedTuple):
     start: TrainState
     devices: parallel.Devices
     domains: Domains
+    prior: Prior | None
     reader: Reader
     target_reader: Reader
     key: PRNGKeyArray
@@ -116,11 +120,23 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
             recorder.write_picture("panels", path, int(state.step))
 
     estimate = make_estimate(model, target_reader, devices)
-    renew = make_renewal(
-        config, workdir, domains.target, region=regions["target"], prior=prior_of(regions["labelled"], "source.labels"),
-        reader=reader, estimate=estimate, predictors=predictors) if method.teaches_itself else None
-    return Prepared(config, workdir, start, devices, domains, reader, target_reader, jax.random.fold_in(key, TRAINING), estimate,
-                    validate, draw, renew)
+    prior = _prior(config, regions["labelled"], required=method.teaches_itself)
+    renew = make_renewal(config, workdir, domains.target, region=regions["target"], prior=prior, reader=reader, estimate=estimate,
+                         predictors=predictors) if method.teaches_itself else None
+    return Prepared(config, workdir, start, devices, domains, prior, reader, target_reader, jax.random.fold_in(key, TRAINING),
+                    estimate, validate, draw, renew)
+
+
+def _prior(config, region, required):
+    """The Prior of what is trained on; None, or InputError if it is required, if there is none."""
+    if config.model.classes != 2:
+        return None
+    try:
+        return prior_of(region)
+    except ValueError as error:
+        if required:
+            raise InputError(f"source.labels={config.source.labels}: {error}") from error
+        return None
 
 
 def _images(reader):
@@ -186,7 +202,7 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
     if idle and not quiet:
         print(idle, file=sys.stderr, flush=True)
     for training in trainings:
-        create_workdir(training.config, training.workdir)
+        create_workdir(training.config, training.workdir, training.prior)
     kept = max(config.record.keep_checkpoints, len(trainings[:2]))  # with one alone, two members might have none in common
     with contextlib.ExitStack() as stack:
         opened = [(training, stack.enter_context(Checkpoints(training.workdir / CHECKPOINTS, kept))) for training in trainings]

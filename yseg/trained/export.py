@@ -20,7 +20,8 @@ from yseg.trained.threshold import chosen_threshold
 
 
 def export(workdir: str | os.PathLike | TrainedNetwork, output: str | os.PathLike, *, overwrite: bool = False,
-           threshold: float | str | None = None, batch_statistics: str | None = None) -> str:
+           threshold: float | str | None = None, batch_statistics: str | None = None,
+           plausible_objects: bool | None = None) -> str:
     """Write a trained network as a folder of its own, whole or not at all.
 
     Args:
@@ -31,6 +32,7 @@ def export(workdir: str | os.PathLike | TrainedNetwork, output: str | os.PathLik
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`,
         as a number.
       batch_statistics: "training", "target" or "mixed", see `yseg.config.Model`; None = the config's.
+      plausible_objects: see `yseg.config.Inference`; None = the config's.
 
     Returns:
       The path of the output.
@@ -40,7 +42,7 @@ def export(workdir: str | os.PathLike | TrainedNetwork, output: str | os.PathLik
         Nothing has been written.
     """
     output = Path(output)
-    network = network_of(workdir).with_statistics(batch_statistics)
+    network = network_of(workdir).with_statistics(batch_statistics).with_plausible_objects(plausible_objects)
     _check_output(output, overwrite)
     weights = _packed(network.variables[network.statistics])
     description = _description(network, chosen_threshold(threshold, network), weights)
@@ -80,6 +82,7 @@ def _description(network, threshold, weights):
         "architecture": dataclasses.asdict(dataclasses.replace(config.model, batch_statistics=network.statistics)),
         "working_pixel_size_nm": config.sampling.working_pixel_size_nm,
         "normalisation": NORMALISATION,
+        "prior": None if network.prior is None else network.prior._asdict(),
         "inference": dataclasses.asdict(dataclasses.replace(config.inference, threshold=threshold)),
         "provenance": {"yseg": yseg.__version__, **network.provenance},
         "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 from yseg.config import STATISTICS, Experiment, InputError, statistics_name
 from yseg.data.box import Box
+from yseg.data.depth import depth_weights
 from yseg.data.domain import Volume
 from yseg.data.target_labels import fraction_seen
 from yseg.inference.blocks import Blocks, Predict, predict_blocks
 from yseg.inference.predictor import make_predictor
-from yseg.runs.folder import load_state, read_config
+from yseg.inference.sections import finished, with_neighbours
+from yseg.metrics.shapes import Prior
+from yseg.runs.folder import load_state, read_config, read_prior
 from yseg.trained.released import read_released
 from yseg.training.recorder import read_metrics
 from yseg.training.state import inference_variables
@@ -28,6 +32,7 @@ class TrainedNetwork:
     variables: {"params", "batch_stats"} of the segmentation network in NumPy arrays, by whose batch statistics they hold.
     statistics: those it uses unless others are chosen. step: how many training steps it took. provenance: what is said of it
     where it is given away (yseg, experiment, method, seed, steps, share_of_target_labels, validation_iou, data_sets, date).
+    prior: what the labels look like that it was trained on, if that is known.
     reports: the folder in which what is found with it is written down; None = nothing is written.
     """
 
@@ -36,6 +41,7 @@ class TrainedNetwork:
     statistics: str
     step: int | None
     provenance: Mapping[str, Any]
+    prior: Prior | None = None
     reports: Path | None = None
 
     @classmethod
@@ -45,14 +51,14 @@ class TrainedNetwork:
         state = load_state(workdir, config, flag)
         variables = {name: inference_variables(state, name) for name in STATISTICS}
         return cls(config, variables, config.model.batch_statistics, int(state.step), _provenance(config, workdir, state),
-                   Path(workdir))
+                   read_prior(workdir, flag), Path(workdir))
 
     @classmethod
     def of_folder(cls, folder: str | os.PathLike, flag: str = "--model") -> "TrainedNetwork":
         """The network of a folder that `yseg.export` wrote; InputError, naming the flag, if there is none."""
-        config, variables, provenance = read_released(folder, flag)
+        config, variables, provenance, prior = read_released(folder, flag)
         statistics = config.model.batch_statistics
-        return cls(config, {statistics: variables}, statistics, provenance.get("step"), provenance)
+        return cls(config, {statistics: variables}, statistics, provenance.get("step"), provenance, prior)
 
     def with_statistics(self, name: str | None) -> "TrainedNetwork":
         """The network with other batch statistics; None = as it is. InputError if it has no such ones."""
@@ -67,7 +73,24 @@ class TrainedNetwork:
         """The network with or without test-time augmentation, see `yseg.config.Inference`; None = as it is."""
         if eight is None:
             return self
-        inference = dataclasses.replace(self.config.inference, test_time_augmentation=eight)
+        return self._applied(test_time_augmentation=eight)
+
+    def with_plausible_objects(self, plausible: bool | None) -> "TrainedNetwork":
+        """The network with or without implausible components, see `yseg.config.Inference`; None = as it is.
+
+        Raises:
+          InputError: it is not known what is plausible.
+        """
+        network = self if plausible is None else self._applied(plausible_objects=plausible)
+        if network.config.inference.plausible_objects and self.prior is None:
+            raise InputError("inference.plausible_objects=True: must be False for a network that does not know what labels of"
+                             " its foreground look like: there are more than two classes, or none was labelled, or an earlier"
+                             " version has trained it")
+        return network
+
+    def _applied(self, **knobs) -> "TrainedNetwork":
+        """The network with other knobs of `yseg.config.Inference`."""
+        inference = dataclasses.replace(self.config.inference, **knobs)
         return dataclasses.replace(self, config=dataclasses.replace(self.config, inference=inference))
 
     def predictor(self) -> Predict:
@@ -75,9 +98,19 @@ class TrainedNetwork:
         return make_predictor(self.config.model, self.config.inference, self.variables[self.statistics])
 
     def predict(self, volume: Volume, regions: Sequence[Box]) -> Blocks:
-        """Class probabilities of regions of a volume, block by block, see `yseg.inference.blocks.predict_blocks`."""
-        return predict_blocks(self.predictor(), volume.image, volume.grid, volume.statistics, regions=regions,
-                              model=self.config.model, inference=self.config.inference)
+        """Class probabilities of regions of a volume, block by block, see `yseg.inference.blocks.predict_blocks`.
+
+        They are averaged in depth and freed of implausible components, as `yseg.config.Inference` says.
+        """
+        inference = self.config.inference
+        predicted = functools.partial(predict_blocks, self.predictor(), volume.image, volume.grid, volume.statistics,
+                                      model=self.config.model, inference=inference)
+        if not (inference.depth_nm or inference.plausible_objects):
+            return predicted(regions=regions)
+        weights = depth_weights(inference.depth_nm, volume.spacing_nm)
+        wide = [with_neighbours(region, volume.grid.shape[0], weights) for region in regions]
+        return finished(predicted(regions=wide, on_working_grid=True), regions, volume.grid, weights=weights, inference=inference,
+                        prior=self.prior if inference.plausible_objects else None)
 
 
 def load_run(workdir: str | os.PathLike) -> TrainedNetwork:

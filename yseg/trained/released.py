@@ -22,20 +22,21 @@ import numpy as np
 from flax import traverse_util
 
 from yseg.config import Experiment, Inference, InputError, Model, Sampling, check, statistics_name
+from yseg.metrics.shapes import Prior, prior_from
 from yseg.models import segmentation_network
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
-FORMAT, VERSION = "yseg model", 1
+FORMAT, VERSION = "yseg model", 2  # version 1 had no prior, and every section was segmented by itself
 # How grey levels are prepared. A reader refuses any other way; `yseg.trained.export` does not export a run that has one.
 NORMALISATION = {"method": "z-score", "statistics": "mean and standard deviation of the whole volume that is segmented"}
 
 
-def read_released(folder: str | os.PathLike, flag: str) -> tuple[Experiment, dict[str, Any], dict[str, Any]]:
+def read_released(folder: str | os.PathLike, flag: str) -> tuple[Experiment, dict[str, Any], dict[str, Any], Prior | None]:
     """What a folder holds that `yseg.trained.export` wrote.
 
     Returns:
       The Experiment with the network's architecture, working pixel size, tiling and threshold, and empty domains; the variables
-      of the segmentation network, NumPy arrays; and the provenance.
+      of the segmentation network, NumPy arrays; the provenance; and what the labels of its training look like, if that is known.
 
     Raises:
       InputError: no such folder, another format or version, or weights that are damaged or do not fit the architecture.
@@ -48,19 +49,27 @@ def read_released(folder: str | os.PathLike, flag: str) -> tuple[Experiment, dic
         format_, version = found["format"], found["format_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{where}: {DESCRIPTION} is damaged; must be as launch.export wrote it") from error
-    if (format_, version) != (FORMAT, VERSION):
+    if format_ != FORMAT or version not in (1, VERSION):
         raise InputError(f"{where}: {DESCRIPTION} has format {format_!r}, version {version!r}; must be {FORMAT!r},"
-                         f" version {VERSION}, for this version of yseg")
+                         f" at most version {VERSION}, for this version of yseg")
     try:
+        found = _from_version_1(found) if version == 1 else found
         config = _config(found, f"{where}: {DESCRIPTION}")
         normalisation, expected, provenance = found["normalisation"], found["weights"]["sha256"], dict(found["provenance"])
+        prior = None if found["prior"] is None else prior_from(found["prior"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{where}: {DESCRIPTION} is damaged; must be as launch.export wrote it") from error
     if normalisation != NORMALISATION:
         raise InputError(f"{where}: {DESCRIPTION} has normalisation {normalisation!r}; must be {NORMALISATION!r}")
-    return config, _read_weights(Path(folder) / WEIGHTS, expected, config.model, where), provenance
+    return config, _read_weights(Path(folder) / WEIGHTS, expected, config.model, where), provenance, prior
+
+
+def _from_version_1(found):
+    """The content of a model.json of version 1."""
+    inference = {**found["inference"], "depth_nm": 0.0, "plausible_objects": False}
+    return {**found, "inference": inference, "prior": None}
 
 
 def _config(found, name):
