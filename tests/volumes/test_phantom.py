@@ -1,5 +1,6 @@
 """The phantom: what makes it a stand-in for two EM data sets."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -9,7 +10,8 @@ from scipy import ndimage
 
 from yseg.config import InputError
 from yseg.volumes import phantom as module
-from yseg.volumes.phantom import APPEARANCES, PIXEL_SIZE_NM, SECTION_NM, phantom
+from yseg.volumes.appearance import APPEARANCES, appearance
+from yseg.volumes.phantom import PIXEL_SIZE_NM, SECTION_NM, phantom
 
 SHAPE = (8, 192, 192)
 DOMAINS = tuple(APPEARANCES)
@@ -198,3 +200,17 @@ def test_bad_shape_or_seed_is_refused(shape, seed, named):
     with pytest.raises(InputError, match=f"phantom {named} ") as refusal:
         phantom("source", shape, seed)
     assert "\n" not in str(refusal.value)
+
+
+def test_between_the_domains_lie_looks_that_differ_by_tissue_or_by_microscope():
+    assert appearance("target") == appearance("target", 1, 1) == APPEARANCES["target"]
+    assert dataclasses.replace(appearance("target", 0, 0), pixel_size_nm=5.0) == APPEARANCES["source"]
+    half, microscope = appearance("target", 0.5, 0.5), appearance("target", 0, 1)
+    assert half.grain == (8.0 + 11.0) / 2
+    assert half.matrix_grey == (108.0, 129.0)
+    assert (microscope.grain, microscope.matrix_grey, microscope.pixel_size_nm) == (11.0, (104.0, 116.0), 4.6)
+    image, labels = phantom("target", (2, 60, 60), 1, tissue=0, microscope=0.5)
+    assert (image != phantom("target", (2, 60, 60), 1)[0]).any()
+    assert image.shape == labels.shape == (2, 60, 60)
+    with pytest.raises(InputError, match="phantom tissue 2: must be"):
+        phantom("target", (2, 60, 60), 1, tissue=2)

@@ -141,7 +141,8 @@ def test_other_files_are_refused(tmp_path):
 
 @pytest.mark.parametrize("spec", ["http://host/a.zarr", "gs://bucket/a", "a.jpg",
                                   "phantom://source", "phantom://source/raw", "phantom://source/image?size=1",
-                                  "phantom://source/image?shape=1,2", "phantom://moon/image", "phantom://source/image?seed=a"])
+                                  "phantom://source/image?shape=1,2", "phantom://moon/image", "phantom://source/image?seed=a",
+                                  "phantom://source/image?tissue=2"])
 def test_an_unsupported_spec_lists_what_is_supported(spec):
     assert "phantom://" in refused(spec)
 
@@ -276,6 +277,7 @@ def test_a_phantom_is_what_the_generator_makes():
     image, labels = phantom("target", (2, 48, 40), 3)
     np.testing.assert_array_equal(read("phantom://target/image?shape=2,48,40&seed=3"), image)
     np.testing.assert_array_equal(read("phantom://target/labels?shape=2,48,40&seed=3"), labels)
+    np.testing.assert_array_equal(read("phantom://target/image?shape=2,48,40&seed=3&tissue=1&microscope=1"), image)
 
 
 def test_a_pair_of_different_shapes_is_refused():

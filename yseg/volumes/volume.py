@@ -29,7 +29,8 @@ def open_volume(spec: str, flag: str = "") -> ts.TensorStore:
     Args:
       spec: a multi-page .tif, a .png, a folder of .tif or .png sections in natural order (2.png before 10.png); a Zarr (v2 or
         v3), N5 or Neuroglancer precomputed array, as a path, s3://BUCKET/PATH or gs://BUCKET/PATH; FILE.h5:DATASET; or
-        phantom://DOMAIN/image?shape=z,y,x&seed=0 (DOMAIN source or target, image or labels).
+        phantom://DOMAIN/image?shape=z,y,x&seed=0&tissue=0&microscope=1 (DOMAIN source or target, image or labels; all options
+        may be left out, see `yseg.volumes.phantom.phantom`).
       flag: the flag that gave the spec, for messages.
 
     Returns:
@@ -63,12 +64,13 @@ def check_pair(image: ts.TensorStore, labels: ts.TensorStore, image_flag: str, l
 def _open_phantom(spec: str, name: str) -> ts.TensorStore:
     parts = urlsplit(spec)
     options = {"shape": "24,384,384", "seed": "0"} | dict(parse_qsl(parts.query))
-    form = "must be phantom://DOMAIN/image or phantom://DOMAIN/labels, with ?shape=z,y,x&seed=0"
-    if parts.path not in ("/image", "/labels") or set(options) != {"shape", "seed"}:
+    form = "must be phantom://DOMAIN/image or phantom://DOMAIN/labels, with any of ?shape=z,y,x&seed=0&tissue=0.5&microscope=0.5"
+    if parts.path not in ("/image", "/labels") or set(options) - {"shape", "seed", "tissue", "microscope"}:
         raise InputError(f"{name}: {form}")
     try:
-        shape = tuple(int(size) for size in options["shape"].split(","))
-        image, labels = phantom(parts.netloc, shape, int(options["seed"]))
+        shape = tuple(int(size) for size in options.pop("shape").split(","))
+        seed = int(options.pop("seed"))
+        image, labels = phantom(parts.netloc, shape, seed, **{way: float(value) for way, value in options.items()})
     except ValueError as error:
         raise InputError(f"{name}: {error}; {form}") from error
     return ts.array(image if parts.path == "/image" else labels)
