@@ -3,9 +3,10 @@
     python -m launch.adapt --from=runs/ft --workdir=runs/adapted
 
 The network goes on with the labels of the source and with pseudo-labels of the target: what the average of its own parameters is
-sure of. The pseudo-labels are renewed as it learns; pseudo_labels/ in the workdir holds them. Then come launch.evaluate and
-launch.segment. What was interrupted is continued by the same command. --config=FILE.py:self_training of launch.train does both
-stages in one workdir.
+sure of. The pseudo-labels are renewed as it learns; pseudo_labels/ in the workdir holds them. The last line says whether the
+adapted network is used by launch.evaluate and launch.segment, or the one before, and why: what speaks for it are sections that
+agree. What was interrupted is continued by the same command. --config=FILE.py:self_training of launch.train does both stages in
+one workdir.
 """
 
 from absl import flags
@@ -25,8 +26,7 @@ def define(values):
 
 def main(values):
     """Adapt."""
-    last = yseg.adapt(values["from"].value, values.workdir, steps=values.steps, seed=values.seed)
-    print(f"{last['workdir']}: trained for {last['step']} steps")
+    program.print_end(yseg.adapt(values["from"].value, values.workdir, steps=values.steps, seed=values.seed))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -21,12 +21,14 @@ def define(values):
     program.define_threshold(values)
     program.define_statistics(values)
     program.define_plausible_objects(values)
+    program.define_adapted(values)
 
 
 def main(values):
     """Export."""
     print(yseg.export(values.workdir, values.output, overwrite=values.overwrite, threshold=values.threshold,
-                      batch_statistics=values.batch_statistics, plausible_objects=values.plausible_objects))
+                      batch_statistics=values.batch_statistics, plausible_objects=values.plausible_objects,
+        adapted=values.adapted))
 
 
 PROGRAM = program.Program(__doc__, define, main)

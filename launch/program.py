@@ -111,6 +111,8 @@ def network(values):
     """The run's folder or the released model of `define_network`; the latter's pixel sizes must be given."""
     if not values.model:
         return values.workdir
+    if values.adapted is not None:
+        raise InputError(f"--adapted={values.adapted}: must come with --workdir, as a released model is one network")
     if values.image and values.pixel_size_nm is None:
         raise InputError(f"--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image={values.image}, in nm")
     import yseg
@@ -131,6 +133,12 @@ def define_augmentation(values):
     flags.DEFINE_boolean("test_time_augmentation", None, "average over the eight rotations and mirror images of each tile,"
                          " which takes eight times the time; default: as --config.inference.test_time_augmentation of the run",
                          flag_values=values)
+
+
+def define_adapted(values):
+    """The flag --adapted of programs that apply a trained network."""
+    flags.DEFINE_boolean("adapted", None, "after self-training: the adapted network, or (--noadapted) the one that it started"
+                         " from; default: as choice.json in the workdir says", flag_values=values)
 
 
 def define_plausible_objects(values):
@@ -163,6 +171,13 @@ def define_threshold(values):
     flags.DEFINE(_Threshold(), "threshold", None, "foreground probability from which a pixel is foreground; matched = that at"
                  " which the target's training part has the source's share of foreground; default: the config's",
                  flag_values=values)
+
+
+def print_end(last):
+    """Say how a training ended, which `last` tells, see `yseg.train`."""
+    print(f"{last['workdir']}: trained for {last['step']} steps", flush=True)
+    if last.get("choice"):
+        print(last["choice"], flush=True)
 
 
 def numbers(name, texts, kind):

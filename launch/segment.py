@@ -23,6 +23,7 @@ def define(values):
     program.define_threshold(values)
     program.define_augmentation(values)
     program.define_plausible_objects(values)
+    program.define_adapted(values)
     program.define_statistics(values)
 
 
@@ -32,7 +33,8 @@ def main(values):
         program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
         overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
         test_time_augmentation=values.test_time_augmentation,
-        plausible_objects=values.plausible_objects))
+        plausible_objects=values.plausible_objects,
+        adapted=values.adapted))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -39,7 +39,7 @@ def main(values):
     runs = members(values.config, values.workdir, values.seeds)
     configs, workdirs = zip(*runs, strict=True)
     for last in train_population(configs, workdirs, together=values.together):
-        print(f"{last['workdir']}: trained for {last['step']} steps", flush=True)
+        program.print_end(last)
 
 
 def members(config, workdir, seeds):

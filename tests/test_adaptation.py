@@ -1,6 +1,7 @@
 """Adaptation by self-training, from a trained run or with it, on tiny volumes."""
 
 import dataclasses
+import json
 import os
 import shutil
 
@@ -19,17 +20,26 @@ from yseg.data.depth import averaged, depth_weights, section_spacing
 from yseg.data.domain import open_domains, open_own_domain, training_regions
 from yseg.data.prior import prior_of
 from yseg.data.pseudo_labels import pseudo_labels
+from yseg.metrics.signs import Signs, judge_adaptation, signs_of
+from yseg.runs.choice import CHOICE, choice_line
 from yseg.runs.folder import FIRST_STAGE, load_state, read_config, read_prior
 from yseg.runs.renewal import PSEUDO_LABELS
 from yseg.runs.stages import second_stage
+from yseg.trained.network import load_run
 from yseg.training.recorder import read_metrics
-from yseg.training.state import inference_variables
+from yseg.training.state import inference_variables, segmentation_part
 from yseg.volumes.volume import create_volume, open_volume
+
+
+def target(**fields):
+    """A target whose sections are so thin that they are averaged."""
+    image, labels = (f"phantom://target/{content}?shape=3,64,96&seed=2&microscope=0" for content in ("image", "labels"))
+    return domain("target", **{"image": image, "labels": labels, "test_fraction": 0.3} | fields)
 
 
 def tiny(**fields):
     """Both stages: eight steps, and six with pseudo-labels that are renewed once."""
-    defaults = {"method": "self_training", "self_training": SelfTraining(steps=6, renew_every=3),
+    defaults = {"method": "self_training", "target": target(), "self_training": SelfTraining(steps=6, renew_every=3),
                 "optimizer": Optimizer(steps=8, warmup_steps=1, learning_rate=1e-2),
                 "record": Record(log_every=1, validate_every=0, checkpoint_every=2, images=0)}
     return experiment(**defaults | fields)
@@ -100,7 +110,7 @@ def test_labels_of_the_target_change_nothing(adapted, tmp_path):
     path = str(tmp_path / "noise.zarr")
     with create_volume(path, (3, 64, 96), np.uint8, 10.0) as store:
         store.write(np.random.default_rng(0).integers(0, 2, (3, 64, 96), np.uint8)).result()
-    yseg.train(tiny(target=domain("target", test_fraction=0.3, labels=path)), tmp_path / "run", quiet=True)
+    yseg.train(tiny(target=target(labels=path)), tmp_path / "run", quiet=True)
     assert_same(adapted, tmp_path / "run")
 
 
@@ -152,11 +162,41 @@ def test_a_run_that_has_seen_labels_of_the_target_is_refused(adapted, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_the_choice_is_written_down_and_is_the_network_that_is_used(adapted, tmp_path):
+    content = json.loads((adapted / CHOICE).read_text())
+    config, prior = read_config(adapted), read_prior(adapted)
+    before = signs_of(pseudo(adapted, 0, "probabilities") >= 0.5, prior, 10.0)
+    assert content["unadapted"] == before._asdict()
+    assert judge_adaptation(before, Signs(**content["adapted"]), prior) == (content["use"] == "adapted", content["reason"])
+    weights = {name: load_run(adapted, choice).variables["target"]["params"]
+               for name, choice in (("chosen", None), ("adapted", True), ("unadapted", False))}
+    for name, state in (("adapted", state_of(adapted).average), ("unadapted", state_of(adapted / FIRST_STAGE).params["network"])):
+        jax.tree.map(np.testing.assert_array_equal, weights[name], segmentation_part(state))
+    workdir = shutil.copytree(adapted, tmp_path / "run")
+    for use in ("adapted", "unadapted"):
+        (workdir / CHOICE).write_text(json.dumps({**content, "use": use}))
+        jax.tree.map(np.testing.assert_array_equal, load_run(workdir).variables["target"]["params"], weights[use])
+        results = yseg.evaluate(workdir, quiet=True)
+        assert (workdir / "results.json").is_file()
+        assert results["method"] == ("self_training" if use == "adapted" else "ft")
+    assert results["iou"] == yseg.evaluate(workdir, adapted=False, quiet=True)["iou"]
+    assert (workdir / "results_unadapted.json").is_file()
+    (workdir / CHOICE).write_text("{}")
+    with pytest.raises(yseg.InputError, match=f"{CHOICE} is damaged"):
+        load_run(workdir)
+    with pytest.raises(yseg.InputError, match="must be a run of self-training"):
+        load_run(adapted / FIRST_STAGE, adapted=True)
+    assert config.method == "self_training"
+
+
 def test_the_program_adapts(adapted, tmp_path, capsys):
     values = program.parse(launcher.PROGRAM, ["adapt", f"--from={adapted / FIRST_STAGE}", f"--workdir={tmp_path / 'run'}",
                                               "--steps=1", "--seed=3"])
     launcher.main(values)
-    assert capsys.readouterr().out == f"{tmp_path / 'run'}: trained for 1 steps\n"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{tmp_path / 'run'}: trained for 1 steps", choice_line(tmp_path / "run")]
+    assert lines[1].startswith("the ")
+    assert "adapted network is used" in lines[1]
     config = read_config(tmp_path / "run")
     assert (config.seed, config.optimizer.steps, config.self_training.start) == (3, 1, str(adapted / FIRST_STAGE))
 

@@ -117,7 +117,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
              pixel_size_nm: float | None = None, foreground: str | None = None, region: str | None = None,
              threshold: float | str | None = None, domain: str = "target", batch_statistics: str | None = None,
              test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
-             quiet: bool = False) -> dict[str, Any]:
+             adapted: bool | None = None, quiet: bool = False) -> dict[str, Any]:
     """Score a trained network against labels, at the volume's own voxels.
 
     Args:
@@ -132,6 +132,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       batch_statistics: "training", "target" or "mixed", see `yseg.config.Model`; None = the config's, and "training" for
         the source.
       test_time_augmentation, plausible_objects: see `yseg.config.Inference`; None = the config's.
+      adapted: of the folder of a run of self-training: the adapted network, or (False) that which it started from; None = that
+        which was chosen, see `yseg.runs.choice`.
       quiet: show no progress.
 
     Returns:
@@ -145,7 +147,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
     """
     began = time.perf_counter()
-    given = network_of(workdir)
+    given = network_of(workdir, adapted)
     if threshold == MATCHED and domain == "source" and not image:
         raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
     known, volume = _open_to_score(given.config, image, labels, pixel_size_nm, foreground, domain)
@@ -181,6 +183,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
                *([f"{network.statistics}_statistics"] if network.statistics != usual else []),
                *([MATCHED] if threshold == MATCHED else [f"threshold_{number!r}"] if number != own.inference.threshold else []),
                *(["augmented" if eight else "plain"] if eight != own.inference.test_time_augmentation else []),
+               *([] if adapted is None else ["adapted" if adapted else "unadapted"]),
                *(["plausible" if plausible else "all_objects"] if plausible != own.inference.plausible_objects else [])]
     suffix = "".join(f"_{part}" for part in differs)
     write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
@@ -195,7 +198,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
 def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str | os.PathLike, *,
             pixel_size_nm: float | None = None, region: str | None = None, overwrite: bool = False,
             threshold: float | str | None = None, batch_statistics: str | None = None,
-            test_time_augmentation: bool | None = None, plausible_objects: bool | None = None, quiet: bool = False) -> str:
+            test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
+            adapted: bool | None = None, quiet: bool = False) -> str:
     """Segment a volume with a trained network: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
 
     Args:
@@ -205,7 +209,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists.
-      threshold, batch_statistics, test_time_augmentation, plausible_objects: see `evaluate`.
+      threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted: see `evaluate`.
       quiet: show no progress.
 
     Returns:
@@ -215,7 +219,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change. Nothing has
         been written.
     """
-    given, output = network_of(workdir), str(output)
+    given, output = network_of(workdir, adapted), str(output)
     check_output(output, overwrite)
     if os.path.realpath(output) == os.path.realpath(image):
         raise InputError(f"--output={output}: must be another path than --image")

@@ -22,28 +22,21 @@ PSEUDO_LABELS = "pseudo_labels"  # folder of a run; in it one of every renewal, 
 LARGEST = 2**28  # working pixels that are held in memory, in 32 bits
 
 Renewal = Callable[[int, TrainState], None]  # `renew(step, state)`: see `make_renewal`
+Probabilities = Callable[[TrainState], np.ndarray]  # of foreground in the target's training part: see `make_probabilities`
 
 
-def make_renewal(config: ResolvedExperiment, workdir: Path, volume: Volume, *, region: Region, prior: Prior, reader: Reader,
-                 estimate: Callable[[TrainState], TrainState], predictors: Callable[..., Any]) -> Renewal:
-    """`renew(step, state)` gives the reader the pseudo-labels that hold at a step, and makes them if the step is due.
-
-    They are those of the last multiple of `config.self_training.renew_every`: made by the state of that step, and kept, so that a
-    run that goes on from a checkpoint trains on the same.
+def make_probabilities(config: ResolvedExperiment, volume: Volume, region: Region,
+                       predictors: Callable[..., Any]) -> Probabilities:
+    """`state -> float32 [z, y, x]`: what the network of a state says of the target's training part, on the working grid.
 
     Args:
       config: of the run.
-      workdir: its folder.
       volume, region: of the target.
-      prior: of the source.
-      reader: that cuts the patches.
-      estimate: see `yseg.training.statistics.make_estimate`.
       predictors: see `yseg.inference.predictor.make_predictors`.
 
     Raises:
       InputError: the training region is too large to be held in memory.
     """
-    knobs, folder = config.self_training, workdir / PSEUDO_LABELS
     if np.prod(region.box.shape) > LARGEST:
         raise InputError(f"target.image={config.target.image}: {np.prod(region.box.shape)} working pixels in its training part;"
                          f" must be at most {LARGEST} for self-training: larger pixels, or a larger target.test_fraction")
@@ -59,13 +52,33 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, volume: Volume, *, r
                 found[inner.relative_to(region.box).slices] = values[..., 1][inner.relative_to(box).slices]
         return found
 
+    return probabilities_of
+
+
+def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities, *, volume: Volume, prior: Prior,
+                 reader: Reader, estimate: Callable[[TrainState], TrainState]) -> Renewal:
+    """`renew(step, state)` gives the reader the pseudo-labels that hold at a step, and makes them if the step is due.
+
+    They are those of the last multiple of `config.self_training.renew_every`: made by the state of that step, and kept, so that a
+    run that goes on from a checkpoint trains on the same.
+
+    Args:
+      config: of the run.
+      workdir: its folder.
+      probabilities_of: see `make_probabilities`.
+      volume: of the target.
+      prior: of the source.
+      reader: that cuts the patches.
+      estimate: see `yseg.training.statistics.make_estimate`.
+    """
+    knobs, folder = config.self_training, workdir / PSEUDO_LABELS
+    weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
+
     def write(step, state):
         probabilities, former = probabilities_of(state), folder / str(step - knobs.renew_every)
         if former.exists():
-            remembered = open_volume(str(former / "probabilities.zarr")).read().result().astype(np.float32)
-            probabilities = knobs.memory * remembered + (1 - knobs.memory) * probabilities
+            probabilities = knobs.memory * read_probabilities(former) + (1 - knobs.memory) * probabilities
         probabilities = probabilities.astype(np.float16)
-        weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
         labels = pseudo_labels(averaged(probabilities, weights), prior, pixel_size_nm=config.sampling.working_pixel_size_nm,
                                certain=knobs.certain, doubtful=knobs.doubtful)
         with whole_folder(folder / str(step)) as unfinished:
@@ -84,3 +97,8 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, volume: Volume, *, r
         reader.relabel(open_volume(str(folder / str(due) / "labels.zarr")))
 
     return renew
+
+
+def read_probabilities(folder: Path) -> np.ndarray:
+    """The probabilities float32 [z, y, x] that the pseudo-labels in a folder were made of."""
+    return open_volume(str(folder / "probabilities.zarr")).read().result().astype(np.float32)

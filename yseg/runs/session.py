@@ -26,8 +26,9 @@ from yseg.metrics.counts import scores
 from yseg.metrics.shapes import Prior
 from yseg.models import segmentation_network
 from yseg.report import loss_curves, panels
+from yseg.runs.choice import choice_line, make_choice
 from yseg.runs.folder import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
-from yseg.runs.renewal import make_renewal
+from yseg.runs.renewal import make_probabilities, make_renewal
 from yseg.runs.resolve import resolve
 from yseg.runs.samples import panel_rows
 from yseg.runs.stages import check_unseen
@@ -49,7 +50,7 @@ class Prepared(NamedTuple):
     config: resolved; workdir: of the run; start: TrainState before the first step, in NumPy arrays; devices: that it uses;
     domains: its volumes; prior: what the labels look like that it trains on, if they are of two classes; reader: of its patches;
     target_reader: of the target's, for its batch statistics; key, estimate, validate, draw, renew: see
-    `yseg.training.loop.Member`.
+    `yseg.training.loop.Member`; choose: see `yseg.runs.choice.make_choice`, for a method that teaches itself.
     """
 
     config: ResolvedExperiment
@@ -65,6 +66,7 @@ class Prepared(NamedTuple):
     validate: Callable[..., Any]
     draw: Callable[..., Any]
     renew: Callable[..., Any] | None
+    choose: Callable[..., Any] | None
 
 
 def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = None) -> Prepared:
@@ -120,22 +122,24 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
             recorder.write_picture("panels", path, int(state.step))
 
     estimate = make_estimate(model, target_reader, devices)
-    prior = _prior(config, regions["labelled"], required=method.teaches_itself)
-    renew = make_renewal(config, workdir, domains.target, region=regions["target"], prior=prior, reader=reader, estimate=estimate,
-                         predictors=predictors) if method.teaches_itself else None
+    prior, renew, choose = _prior(config, regions["labelled"]), None, None
+    if method.teaches_itself:
+        if prior is None:
+            raise InputError(f"source.labels={config.source.labels}: the training part has labels of one class; must have"
+                             f" foreground and background with method={config.method}")
+        probabilities_of = make_probabilities(config, domains.target, regions["target"], predictors)
+        renew = make_renewal(config, workdir, probabilities_of, volume=domains.target, prior=prior, reader=reader,
+                             estimate=estimate)
+        choose = make_choice(config, workdir, probabilities_of, prior)
     return Prepared(config, workdir, start, devices, domains, prior, reader, target_reader, jax.random.fold_in(key, TRAINING),
-                    estimate, validate, draw, renew)
+                    estimate, validate, draw, renew, choose)
 
 
-def _prior(config, region, required):
-    """The Prior of what is trained on; None, or InputError if it is required, if there is none."""
-    if config.model.classes != 2:
-        return None
+def _prior(config, region):
+    """The Prior of what is trained on; None if there are more than two classes, or one alone is labelled."""
     try:
-        return prior_of(region)
-    except ValueError as error:
-        if required:
-            raise InputError(f"source.labels={config.source.labels}: {error}") from error
+        return prior_of(region) if config.model.classes == 2 else None
+    except ValueError:
         return None
 
 
@@ -195,7 +199,7 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
       quiet, together: see there.
 
     Returns:
-      For each a dict: the last line of metrics.jsonl and the workdir.
+      For each a dict: the last line of metrics.jsonl, the workdir, and of self-training the choice in one line, or None.
     """
     config, quiet = trainings[0].config, quiet or not parallel.is_main()
     idle = parallel.idle_devices(config.sampling.batch_size)
@@ -213,6 +217,9 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
                       if (checkpoints.last_step or 0) < config.optimizer.steps]
         if unfinished:
             _train_on(unfinished, step_of([training for training, _ in unfinished]), config, quiet, together)
+        for training, checkpoints in opened:
+            if training.choose:
+                training.choose(checkpoints.restore(training.start))
     return [_ended(training) for training in trainings]
 
 
@@ -249,7 +256,8 @@ def several_steps(config: Experiment, reader: Reader, devices: parallel.Devices 
 def _ended(training):
     """What is left to do for a run that has been trained, and what is said of it."""
     rows = parallel.on_main(_draw_curves, training.workdir) or []
-    return {"workdir": str(training.workdir), "step": training.config.optimizer.steps, **(rows[-1] if rows else {})}
+    choice = {"choice": choice_line(training.workdir)} if training.choose else {}
+    return {"workdir": str(training.workdir), "step": training.config.optimizer.steps, **(rows[-1] if rows else {}), **choice}
 
 
 def _draw_curves(workdir):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from yseg.config import STATISTICS, Experiment, InputError, statistics_name
+from yseg.config import SELF_TRAINING, STATISTICS, Experiment, InputError, statistics_name
 from yseg.data.box import Box
 from yseg.data.depth import depth_weights
 from yseg.data.domain import Volume
@@ -17,6 +17,7 @@ from yseg.inference.blocks import Blocks, Predict, predict_blocks
 from yseg.inference.predictor import make_predictor
 from yseg.inference.sections import finished, with_neighbours
 from yseg.metrics.shapes import Prior
+from yseg.runs.choice import read_choice
 from yseg.runs.folder import load_state, read_config, read_prior
 from yseg.trained.released import read_released
 from yseg.training.recorder import read_metrics
@@ -45,9 +46,19 @@ class TrainedNetwork:
     reports: Path | None = None
 
     @classmethod
-    def of_run(cls, workdir: str | os.PathLike, flag: str = "--workdir") -> "TrainedNetwork":
-        """The network of a run's last checkpoint; InputError, naming the flag, if there is none."""
+    def of_run(cls, workdir: str | os.PathLike, flag: str = "--workdir", adapted: bool | None = None) -> "TrainedNetwork":
+        """The network of a run's last checkpoint; InputError, naming the flag, if there is none.
+
+        After self-training it is that which was chosen, see `yseg.runs.choice`, or if `adapted` says so the adapted one (True) or
+        that which it started from (False). Its reports are in the folder of the run that was given, in any case.
+        """
         config = read_config(workdir, flag)
+        if adapted is not None and config.method != SELF_TRAINING:
+            raise InputError(f"{flag}={workdir}: must be a run of self-training, to choose whether it is the adapted network")
+        verdict = read_choice(Path(workdir), flag)
+        if adapted is False or (adapted is None and verdict and not verdict.adapted):
+            start = cls.of_run(config.self_training.start, f"{flag}={workdir}: self_training.start")
+            return dataclasses.replace(start, reports=Path(workdir))
         state = load_state(workdir, config, flag)
         variables = {name: inference_variables(state, name) for name in STATISTICS}
         return cls(config, variables, config.model.batch_statistics, int(state.step), _provenance(config, workdir, state),
@@ -113,9 +124,14 @@ class TrainedNetwork:
                         prior=self.prior if inference.plausible_objects else None)
 
 
-def load_run(workdir: str | os.PathLike) -> TrainedNetwork:
-    """The trained network of a run's folder; InputError if there is none."""
-    return TrainedNetwork.of_run(workdir)
+def load_run(workdir: str | os.PathLike, adapted: bool | None = None) -> TrainedNetwork:
+    """The trained network of a run's folder; InputError if there is none.
+
+    Args:
+      workdir: the folder.
+      adapted: after self-training, the adapted network or (False) the one that it started from; None = that which was chosen.
+    """
+    return TrainedNetwork.of_run(workdir, adapted=adapted)
 
 
 def load_model(folder: str | os.PathLike) -> TrainedNetwork:
@@ -123,9 +139,9 @@ def load_model(folder: str | os.PathLike) -> TrainedNetwork:
     return TrainedNetwork.of_folder(folder)
 
 
-def network_of(given: str | os.PathLike | TrainedNetwork) -> TrainedNetwork:
-    """The trained network that a verb was given: one that was loaded, or the folder of a run."""
-    return given if isinstance(given, TrainedNetwork) else TrainedNetwork.of_run(given)
+def network_of(given: str | os.PathLike | TrainedNetwork, adapted: bool | None = None) -> TrainedNetwork:
+    """The trained network that a verb was given: one that was loaded, or the folder of a run, see `load_run`."""
+    return given if isinstance(given, TrainedNetwork) else TrainedNetwork.of_run(given, adapted=adapted)
 
 
 def _provenance(config, workdir, state):

@@ -1,0 +1,76 @@
+"""Signs, without a label, that a segmentation became better or worse: how sections agree, what components look like, how much.
+
+Whether an adaptation helped cannot be seen in its loss. But structures go on from one section to the next, and look like those
+that were labelled in the source; mistakes do so less.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from yseg.metrics.shapes import Prior, implausible, section_shapes
+
+DISAGREEMENT, IMPLAUSIBILITY = 0.01, 0.05  # by which these may get worse, as they do by chance
+FACTOR = 2.0  # by which the share of foreground may leave the range between that of before and that of the source
+
+
+class Signs(NamedTuple):
+    """What a segmentation shows of itself.
+
+    agreement: of the foreground of neighbouring sections, twice its intersection over its sum (Dice), None of one section or
+    nothing; plausible: share of the foreground in components that look like the source's, None of nothing; share: of the voxels
+    that are foreground.
+    """
+
+    agreement: float | None
+    plausible: float | None
+    share: float
+
+
+class Verdict(NamedTuple):
+    """Whether the network after an adaptation is to be used, and why, in words."""
+
+    adapted: bool
+    reason: str
+
+
+def signs_of(foreground: np.ndarray, prior: Prior, pixel_size_nm: float) -> Signs:
+    """The Signs of a mask.
+
+    Args:
+      foreground: bool [z, y, x].
+      prior: of the source.
+      pixel_size_nm: of the mask, in y and x.
+    """
+    inner = np.count_nonzero(foreground[1:]) + np.count_nonzero(foreground[:-1])
+    agreement = 2 * np.count_nonzero(foreground[1:] & foreground[:-1]) / inner if inner else None
+    shapes = section_shapes(foreground)
+    total = shapes.areas.sum()
+    plausible = float(shapes.areas[~implausible(shapes, prior, pixel_size_nm)].sum() / total) if total else None
+    return Signs(agreement, plausible, float(foreground.mean()))
+
+
+def judge_adaptation(before: Signs, after: Signs, prior: Prior) -> Verdict:
+    """Whether an adaptation helped, as far as the Signs before and after it tell; in doubt, it did not.
+
+    The agreement of sections decides; a mask that grew or shrank beyond reason, or fell into pieces, may agree for another
+    reason.
+    """
+    least, most = (choose(before.share, prior.share) for choose in (min, max))
+    if not least / FACTOR <= after.share <= most * FACTOR:
+        return Verdict(False, f"the share of foreground went from {before.share:.1%} to {after.share:.1%}, in the source it is"
+                              f" {prior.share:.1%}")
+    if _worse(before.plausible, after.plausible, IMPLAUSIBILITY):
+        return Verdict(False, f"the share of it that looks like the source's went from {before.plausible:.2f} to"
+                              f" {after.plausible:.2f}")
+    if _worse(before.agreement, after.agreement, DISAGREEMENT):
+        return Verdict(False, f"the agreement of neighbouring sections went from {before.agreement:.2f} to {after.agreement:.2f}")
+    if before.agreement is None or after.agreement is None:
+        return Verdict(True, f"components look like the source's as before ({after.plausible:.2f})")
+    return Verdict(True, f"the agreement of neighbouring sections went from {before.agreement:.2f} to {after.agreement:.2f}")
+
+
+def _worse(before, after, tolerance):
+    if before is None:
+        return False
+    return after is None or after < before - tolerance
