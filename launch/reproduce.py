@@ -19,8 +19,9 @@ def define(values):
                       " an oracle; figure1: the domain shift by level; figure3: fine-tuned on shares of the target labels;"
                       " figure4: a section, segmented before and after; criteria: how well runs are ranked without target labels",
                       flag_values=values)
-    flags.DEFINE_enum("budget", "cpu", ["smoke", "cpu", "gpu"], "smoke: a few steps of a tiny network, to try the way; cpu: the"
-                      " config as it is; gpu: full resolution and the paper's network", flag_values=values)
+    flags.DEFINE_enum("budget", "cpu", ["smoke", "quick", "cpu", "gpu"], "smoke: a few steps of a tiny network, to try the way;"
+                      " quick: a third of the steps; cpu: the config as it is; gpu: full resolution and the paper's network",
+                      flag_values=values)
     program.define_required("out", "the folder of the experiment; it is created", values)
     flags.DEFINE_list("methods", [], "methods of table1, criteria and figure3; default: all", flag_values=values)
     flags.DEFINE_boolean("labelled_rows", True, "table1: also the rows that train with target labels, the oracle among them",

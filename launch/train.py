@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from launch import program
+from yseg.config import quick
 
 
 def define(values):
@@ -24,6 +25,8 @@ def define(values):
                       " config's, in the workdir itself", flag_values=values)
     flags.DEFINE_boolean("together", None, "with --seeds: train all at once, in one step; default: on an accelerator",
                          flag_values=values)
+    flags.DEFINE_enum("budget", "full", ["full", "quick"], "quick: a third of the config's training steps, to see what comes"
+                      " out", flag_values=values)
     flags.DEFINE_boolean("multihost", False, "join the other processes of a SLURM job, a TPU pod and the like",
                          flag_values=values)
 
@@ -36,7 +39,8 @@ def main(values):
         parallel.start_processes()
     from yseg.runs.population import train_population
 
-    runs = members(values.config, values.workdir, values.seeds)
+    config = quick(values.config) if values.budget == "quick" else values.config
+    runs = members(config, values.workdir, values.seeds)
     configs, workdirs = zip(*runs, strict=True)
     for last in train_population(configs, workdirs, together=values.together):
         program.print_end(last)

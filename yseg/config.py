@@ -12,7 +12,7 @@ __all__ = [
     "JOINT", "MATCHED", "METHODS", "NONE", "ONLY", "SELF_TRAINING", "STATISTICS", "TUNING_RATE", "TUNING_STEPS", "Adaptation",
     "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss", "Model", "Optimizer", "Record",
     "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "check", "knobs", "labelled_domain", "level_weights",
-    "may_be_empty", "no_augmentation", "required", "statistics_name", "strong_augmentation", "weight_of"]
+    "may_be_empty", "no_augmentation", "quick", "required", "statistics_name", "strong_augmentation", "weight_of"]
 
 STATISTICS = ("training", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
 # Each is the record METHOD of the module of that name in yseg/methods/.
@@ -184,12 +184,12 @@ class SelfTraining:
 
     start: str = knob("", "workdir of the run whose network is adapted; empty = `first` is trained before, in the same workdir")
     first: str = knob("ft", "method of the first stage", choices=tuple(name for name in METHODS if name != SELF_TRAINING))
-    steps: int = knob(600, "training steps of the second stage", at_least=0)
+    steps: int = knob(1800, "training steps of the second stage", at_least=0)
     learning_rate: float = knob(1e-3, "peak learning rate of the second stage", above=0)
     zoom: float = knob(0.2, "`augmentation.zoom` of the second stage", at_least=0)
     average: float = knob(0.99, "decay of the moving average of the parameters, which makes pseudo-labels and is the result",
                           at_least=0, below=1)
-    renew_every: int = knob(150, "steps between two renewals of the pseudo-labels", at_least=1)
+    renew_every: int = knob(300, "steps between two renewals of the pseudo-labels", at_least=1)
     memory: float = knob(0.5, "share of the former probabilities in renewed ones", at_least=0, below=1)
     certain: float = knob(0.7, "an object is believed if it has a voxel among the most probable, this multiple of the source's"
                           " share of foreground", above=0, at_most=1)
@@ -321,6 +321,14 @@ class ResolvedExperiment(Experiment):
     Its domains have absolute paths and what their data sets say, its method's weights are numbers, its batch statistics have
     their one name, and the boxes of the target labels that are trained on are listed.
     """
+
+
+def quick(config: Experiment) -> Experiment:
+    """The experiment with a third of the training steps, in both stages: to see what comes out."""
+    knobs, optimizer = config.self_training, config.optimizer
+    return dataclasses.replace(
+        config, optimizer=dataclasses.replace(optimizer, steps=optimizer.steps // 3),
+        self_training=dataclasses.replace(knobs, steps=knobs.steps // 3, renew_every=max(1, knobs.renew_every // 3)))
 
 
 def statistics_name(name: str) -> str:

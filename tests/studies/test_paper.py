@@ -114,10 +114,12 @@ def test_killed_in_the_middle_and_continued_it_writes_the_same_results(tmp_path)
 def test_the_table_has_every_method_and_the_oracle_for_every_seed():
     configs = {method: tiny(method) for method in METHODS}
     runs = plan("table1", configs, seeds=[3, 5])
-    names = [*METHODS, "ynet", "joint", "oracle"]  # ynet once more, fine-tuned
+    starts = [name for name in METHODS if name != "self_training"]
+    names = [*starts, *(f"{name}_adapted" for name in starts), "ynet", "joint", "oracle"]  # ynet once more, fine-tuned
     assert [(run.method, run.seed) for run in runs] == [(name, seed) for seed in (3, 5) for name in names]
     assert [run.name for run in runs if run.fraction] == ["ynet_seed3_0.15", "ynet_seed5_0.15"]
-    runs = [run for run in runs if not run.fraction]
+    assert [run.start for run in runs if run.method == "mmd_adapted"] == ["mmd_seed3", "mmd_seed5"]
+    runs = [run for run in runs if not run.start]
     assert all(run.config.seed == run.seed for run in runs)
     same = [dataclasses.replace(run.config, name="", method="ft", seed=0, adaptation=configs["ft"].adaptation,
                                 target_labels=configs["ft"].target_labels, model=configs["ft"].model) for run in runs]
@@ -140,11 +142,15 @@ def test_the_table_has_every_method_and_the_oracle_for_every_seed():
     assert [run.method for run in few_methods] == ["ft", "dann", "oracle"]
     unlabelled = plan("table1", configs, [0], methods=["ft", "ynet"], labelled_rows=False)
     assert [(run.method, run.fraction) for run in unlabelled] == [("ft", None), ("ynet", None)]
+    adapted = plan("table1", configs, [0], methods=["ft", "self_training"], labelled_rows=False)
+    assert [(run.name, run.start) for run in adapted] == [("ft_seed0", None), ("ft_adapted_seed0", "ft_seed0")]
+    with pytest.raises(InputError, match="--methods=self_training: must be with those"):
+        plan("table1", configs, [0], methods=["self_training"])
     with pytest.raises(InputError, match="--experiment=table2: must be one of table1, figure1, figure3, figure4, criteria"):
         plan("table2", configs, [0])
 
 
-@pytest.mark.parametrize("budget", ["smoke", "cpu", "gpu"])
+@pytest.mark.parametrize("budget", ["smoke", "quick", "cpu", "gpu"])
 def test_a_budget_is_the_same_for_every_method_and_valid(budget):
     values = program.parse(launcher.PROGRAM, ["reproduce", f"--config={DEMO}", "--out=unused", f"--budget={budget}"])
     assert list(values.config) == list(METHODS)
@@ -173,7 +179,7 @@ def test_seeds_that_are_no_numbers_are_named():
 
 def test_the_cost_is_told_before(tmp_path):
     runs = few("figure3")
-    assert paper.cost(runs, tmp_path) == "2 runs, 2 to do: 1 trainings of 4 steps together, 1 fine-tunings"
+    assert paper.cost(runs, tmp_path) == "2 runs, 2 to do: 1 trainings of 4 steps together, 1 that go on from others"
     assert not list(tmp_path.iterdir())
 
 

@@ -22,12 +22,14 @@ from yseg.config import (
     JOINT,
     MATCHED,
     METHODS,
+    SELF_TRAINING,
     Experiment,
     Inference,
     InputError,
     Record,
     ResolvedExperiment,
     TargetLabels,
+    quick,
 )
 from yseg.config_json import to_json
 from yseg.experiment import evaluate, train
@@ -36,10 +38,10 @@ from yseg.methods import images_per_step
 from yseg.report import csv_text, markdown_table
 from yseg.runs.folder import check_workdir
 from yseg.runs.resolve import resolve
-from yseg.runs.stages import finetuning, last_stage, needs_first_stage, supervised
+from yseg.runs.stages import adapting, finetuning, last_stage, needs_first_stage, supervised
 from yseg.studies.judge import check_judged, judge, ranking
 from yseg.studies.paper_figures import figure3, figure4, shift_by_level
-from yseg.studies.paper_table import JOINT_FRACTION, JOINT_METHOD, PLAIN, Scoring, table1, way
+from yseg.studies.paper_table import ADAPTED, JOINT_FRACTION, JOINT_METHOD, PLAIN, Scoring, table1, way
 from yseg.studies.shift import domain_shift
 from yseg.studies.step_memory import step_memory_mib
 from yseg.training.recorder import read_metrics
@@ -53,20 +55,17 @@ COST_COLUMNS = ("run", "seconds_per_step", "step_memory_mib")
 MEMORY = "step_memory.json"  # in the folder of a run
 
 
-
-
 OWN = (Scoring("training"),)  # of a network that was trained on the target
 UNSUPERVISED = (Scoring("training"), Scoring("target"), Scoring("target", MATCHED), Scoring("target", views=8))
 SUPERVISED = (Scoring("training"), Scoring("training", views=8))  # of a row that has seen target labels, in the table
 
 
-
-
 class Run(NamedTuple):
     """One training, and how it is scored.
 
-    name: of its folder; method: of METHODS, "joint" or "oracle"; seed; fraction: of target labels that a fine-tuning of the run
-    `start` uses, None = no fine-tuning; config: what is trained, None for a fine-tuning; scorings.
+    name: of its folder; method: of METHODS, one of them with ADAPTED, "joint" or "oracle"; seed; fraction: of target labels that
+    a fine-tuning of the run `start` uses, None = none, so that the run is adapted; config: what is trained, None if it goes on
+    from `start`; scorings.
     """
 
     name: str
@@ -79,7 +78,7 @@ class Run(NamedTuple):
 
 
 def with_budget(config: Experiment, budget: str) -> Experiment:
-    """The config at a budget: "smoke" = a few steps of a tiny network, "cpu" = as it is, "gpu" = full size.
+    """The config at a budget: "smoke" = few steps, tiny network; "quick" = fewer steps; "cpu" = as it is; "gpu" = full size.
 
     Full size is 5 nm, 32 feature maps and 4 poolings as in Roels et al. 2019, with patches of 256 x 256 and 10,000 steps.
     """
@@ -87,14 +86,17 @@ def with_budget(config: Experiment, budget: str) -> Experiment:
         return dataclasses.replace(
             config, sampling=dataclasses.replace(config.sampling, patch_size=32, batch_size=2),
             model=dataclasses.replace(config.model, levels=1, features=4), record=Record(validate_every=0, images=0),
-            optimizer=dataclasses.replace(config.optimizer, steps=6, warmup_steps=1), inference=Inference(tile_size=128))
+            optimizer=dataclasses.replace(config.optimizer, steps=6, warmup_steps=1), inference=Inference(tile_size=128),
+            self_training=dataclasses.replace(config.self_training, steps=4, renew_every=2))
     if budget == "gpu":
         return dataclasses.replace(
             config, sampling=dataclasses.replace(config.sampling, working_pixel_size_nm=5.0, patch_size=256),
             model=dataclasses.replace(config.model, levels=4, features=32),
             optimizer=dataclasses.replace(config.optimizer, steps=10000, warmup_steps=200))
+    if budget == "quick":
+        return quick(config)
     if budget != "cpu":
-        raise InputError(f"--budget={budget}: must be one of smoke, cpu, gpu")
+        raise InputError(f"--budget={budget}: must be one of smoke, quick, cpu, gpu")
     return config
 
 
@@ -107,7 +109,7 @@ def plan(experiment: str, configs: Mapping[str, ResolvedExperiment], seeds: Sequ
       configs: dict from each of METHODS to its resolved `yseg.config.Experiment`, at the budget.
       seeds: of the runs; figures 1 and 4 show the first one alone.
       fractions: of target labels, for figure3.
-      methods: of METHODS, for table1, criteria and figure3; None = all.
+      methods: of METHODS, for table1, criteria and figure3; None = all. In table1 self-training goes on from each of the others.
       labelled_rows: whether table1 has the rows that train with target labels: the oracle, and, if it is among the methods,
         JOINT_METHOD with a share of them.
 
@@ -129,15 +131,21 @@ def plan(experiment: str, configs: Mapping[str, ResolvedExperiment], seeds: Sequ
     unknown = [method for method in methods or () if method not in METHODS]
     if unknown:
         raise InputError(f"--methods={','.join(unknown)}: must be some of {', '.join(METHODS)}")
+    if experiment == "table1" and methods and set(methods) == {SELF_TRAINING}:
+        raise InputError(f"--methods={SELF_TRAINING}: must be with those that it goes on from, such as ft,{SELF_TRAINING}")
     if experiment == "criteria" and methods and len(set(methods)) < 2:
         raise InputError(f"--methods={methods[0]}: must be two at least for criteria, which rank them")
     runs = []
     methods = {"figure1": ("ft",), "figure4": SHOWN_METHODS}.get(experiment, methods or METHODS)
     fractions = (SHOWN_FRACTION,) if experiment == "figure4" else fractions
     for seed in seeds[:1] if experiment in ("figure1", "figure4") else seeds:
-        for method in methods:
-            config = dataclasses.replace(configs[method], seed=seed)
-            runs.append(Run(f"{method}_seed{seed}", method, seed, config=config))
+        goes_on = experiment == "table1" and SELF_TRAINING in methods
+        starts = [method for method in methods if not (goes_on and method == SELF_TRAINING)]
+        runs += [Run(f"{method}_seed{seed}", method, seed, config=dataclasses.replace(configs[method], seed=seed))
+                 for method in starts]
+        if goes_on:
+            runs += [Run(f"{method}{ADAPTED}_seed{seed}", method + ADAPTED, seed, start=f"{method}_seed{seed}")
+                     for method in starts]
         if experiment == "table1" and labelled_rows:
             if JOINT_METHOD in methods:
                 runs += [_tuned(JOINT_METHOD, seed, JOINT_FRACTION)._replace(scorings=SUPERVISED),
@@ -205,10 +213,11 @@ def execute(runs: Sequence[Run], out: str | os.PathLike, tuning_steps: int, *, t
 
 
 def _config(run, out, tuning_steps):
-    """What a run trains; of a fine-tuning, which goes on from another run of the folder, once that has been trained."""
+    """What a run trains; if it goes on from another run of the folder, once that has been trained."""
     if run.config:
         return last_stage(run.config, out / "runs" / run.name)
-    return finetuning(out / "runs" / run.start, run.fraction, steps=tuning_steps)
+    start = out / "runs" / run.start
+    return adapting(start) if run.fraction is None else finetuning(start, run.fraction, steps=tuning_steps)
 
 
 def _missing(run, out):
@@ -224,7 +233,7 @@ def cost(runs: Sequence[Run], out: str | os.PathLike) -> str:
     steps = [(run.method, run.config.optimizer.steps + needs_first_stage(run.config) * run.config.self_training.steps)
              for run in untrained if run.config]
     line = f"{len(runs)} runs, {len(untrained) + len(unscored)} to do: {len(steps)} trainings of" \
-           f" {sum(count for _, count in steps)} steps together, {len(untrained) - len(steps)} fine-tunings" \
+           f" {sum(count for _, count in steps)} steps together, {len(untrained) - len(steps)} that go on from others" \
            + (f", {len(unscored)} to score only" if unscored else "")
     paces = {run.method: _pace(run, out / "runs" / run.name) for run in runs if run not in untrained and run.config}
     known = [pace for pace in paces.values() if pace]
@@ -310,7 +319,3 @@ def _target_of_the_paper(config):
     if config.source.dataset != "epfl":
         return None
     return "VNC" if config.target.dataset == "vnc" else "HeLa" if config.name.startswith("EPFL to HeLa") else None
-
-
-
-

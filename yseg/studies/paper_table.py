@@ -13,7 +13,10 @@ from yseg.report.tables import markdown_table
 PAPER = {"VNC": {"ft": 28.70, "mmd": 44.96, "coral": 40.28, "dann": 49.90, "ynet": 49.55},
          "HeLa": {"ft": 8.83, "mmd": 2.33, "coral": 3.46, "dann": 11.80, "ynet": 22.51}}
 JOINT_METHOD, JOINT_FRACTION = "ynet", 0.15  # the method and the share of the target labels of the rows that use some
+ADAPTED = "_adapted"  # behind the name of a method: self-training that goes on from it
 NAMES = {**{name: method.title for name, method in METHODS.items()},
+         **{name + ADAPTED: f"{method.title}, then self-training" for name, method in METHODS.items()
+            if not method.teaches_itself},
          "joint": f"Y-Net + {100 * JOINT_FRACTION:g} % of the labels", "oracle": "oracle"}
 # How a run may be scored (batch statistics, rule of the threshold, views of a tile), and the column of that.
 SCORINGS = {("training", "fixed", 1): "training statistics", ("target", "fixed", 1): "target statistics",
