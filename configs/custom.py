@@ -17,7 +17,7 @@ Needs both volumes with the size of a pixel, and the labels of the source. A vol
     python -m launch.evaluate --workdir=runs/custom
     python -m launch.segment --workdir=runs/custom --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
 
-Methods, as in configs/custom.py:ynet: ft, mmd, coral, dann, ynet, self_training (the default).
+Methods, as in --config=configs/custom.py:ynet: ft, mmd, coral, dann, ynet, self_training (the default).
 """
 
 import os

@@ -13,7 +13,7 @@ as the data are not public.
         --config.target.image=hela.tif --config.target.labels=hela_labels.tif
     python -m launch.evaluate --workdir=runs/epfl_to_hela
 
-Methods, as in configs/epfl_to_hela.py:ynet: ft, mmd, coral, dann, ynet, self_training (the default).
+Methods, as in --config=configs/epfl_to_hela.py:ynet: ft, mmd, coral, dann, ynet, self_training (the default).
 """
 
 import os

@@ -11,7 +11,7 @@ seed: ft 0.51, self_training 0.59 (configs/README.md).
     python -m launch.train --config=configs/epfl_to_vnc.py --workdir=runs/epfl_to_vnc
     python -m launch.evaluate --workdir=runs/epfl_to_vnc
 
-Methods, as in configs/epfl_to_vnc.py:ynet: ft, mmd, coral, dann, ynet, self_training (the default).
+Methods, as in --config=configs/epfl_to_vnc.py:ynet: ft, mmd, coral, dann, ynet, self_training (the default).
 """
 
 import os

@@ -10,7 +10,7 @@ figures so far are those of shorter trainings (configs/README.md).
     python -m launch.train --config=configs/vnc_to_epfl.py --workdir=runs/vnc_to_epfl
     python -m launch.evaluate --workdir=runs/vnc_to_epfl
 
-Methods, as in configs/vnc_to_epfl.py:ynet: ft, mmd, coral, dann, ynet, self_training (the default).
+Methods, as in --config=configs/vnc_to_epfl.py:ynet: ft, mmd, coral, dann, ynet, self_training (the default).
 """
 
 import os

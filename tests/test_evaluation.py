@@ -11,7 +11,7 @@ import zarr
 from tiny import domain, experiment
 
 import yseg
-from yseg.config import Optimizer
+from yseg.config import Inference, Optimizer
 from yseg.data.box import parse_region
 from yseg.data.grey_levels import statistics
 from yseg.data.grid import Grid
@@ -33,7 +33,8 @@ def trained(tmp_path_factory):
     yseg.train(experiment(
         source=domain("source", sections=4, seed=0, pixel_size_nm=5.0, validation_fraction=0.3),
         target=domain("target", sections=4, seed=0, pixel_size_nm=4.6, test_fraction=0.3),
-        optimizer=Optimizer(steps=40, warmup_steps=2, learning_rate=0.01)), workdir, quiet=True)
+        optimizer=Optimizer(steps=40, warmup_steps=2, learning_rate=0.01),
+        inference=Inference(tile_size=64, overlap=4, depth_nm=0)), workdir, quiet=True)
     return workdir
 
 

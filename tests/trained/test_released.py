@@ -30,7 +30,8 @@ def run(tmp_path_factory):
         name="tiny", method="ynet", source=domain("source", validation_fraction=0.3), target=domain("target", test_fraction=0.3),
         sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=1, features=4, sections=3),
         augmentation=no_augmentation(),
-        optimizer=Optimizer(steps=8, warmup_steps=1, learning_rate=0.01), inference=Inference(tile_size=32, overlap=4),
+        optimizer=Optimizer(steps=8, warmup_steps=1, learning_rate=0.01),
+        inference=Inference(tile_size=32, overlap=4, depth_nm=0),
         record=Record(validate_every=0, images=0)), workdir, quiet=True)
     return workdir
 
@@ -146,7 +147,8 @@ def changed(**fields):
     (lambda folder: (folder / "model.json").unlink(), r"must be a folder written by launch\.export"),
     (lambda folder: (folder / "model.json").write_text("{"), r"model\.json is damaged"),
     (lambda folder: (folder / "model.json").write_text("[]"), r"model\.json is damaged"),
-    (changed(format_version=2), "version 2; must be 'yseg model', version 1"),
+    (changed(format_version=3), "version 3; must be 'yseg model', at most version 2"),
+    (changed(prior={"share": 2}), r"model\.json is damaged"),
     (changed(format="other"), "format 'other'"),
     (changed(normalisation={"method": "rank"}), "normalisation"),
     (changed(architecture=None), r"model\.json is damaged"),
