@@ -39,7 +39,7 @@ def tiny(**fields):
     """A config; the method sees the target."""
     defaults = {
         "method": "coral", "source": domain("source", validation_fraction=0.3), "target": domain("target", test_fraction=0.3),
-        "optimizer": Optimizer(steps=12, warmup_steps=2), "inference": Inference(tile_size=32, overlap=4),
+        "optimizer": Optimizer(steps=12, warmup_steps=2), "inference": Inference(tile_size=32, overlap=4, depth_nm=0),
         "record": Record(log_every=2, validate_every=0, checkpoint_every=3, images=0)}
     return experiment(**defaults | fields)
 
