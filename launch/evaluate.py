@@ -43,8 +43,7 @@ def main(values):
         program.network(values), image=values.image, labels=values.labels, pixel_size_nm=values.pixel_size_nm,
         foreground=values.foreground, region=values.region, threshold=values.threshold, domain=values.domain,
         batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation,
-        plausible_objects=values.plausible_objects,
-        adapted=values.adapted)
+        plausible_objects=values.plausible_objects, adapted=values.adapted)
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],
                 values.workdir or values.model)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")

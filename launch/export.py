@@ -28,7 +28,7 @@ def main(values):
     """Export."""
     print(yseg.export(values.workdir, values.output, overwrite=values.overwrite, threshold=values.threshold,
                       batch_statistics=values.batch_statistics, plausible_objects=values.plausible_objects,
-        adapted=values.adapted))
+                      adapted=values.adapted))
 
 
 PROGRAM = program.Program(__doc__, define, main)

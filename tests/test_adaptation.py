@@ -24,7 +24,8 @@ from yseg.metrics.signs import Signs, judge_adaptation, signs_of
 from yseg.runs.choice import CHOICE, choice_line
 from yseg.runs.folder import FIRST_STAGE, load_state, read_config, read_prior
 from yseg.runs.renewal import PSEUDO_LABELS
-from yseg.runs.stages import second_stage
+from yseg.runs.resolve import resolve
+from yseg.runs.stages import last_stage, second_stage
 from yseg.trained.network import load_run
 from yseg.training.recorder import read_metrics
 from yseg.training.state import inference_variables, segmentation_part
@@ -77,6 +78,14 @@ def test_both_stages_in_one_workdir_are_a_training_and_its_adaptation(adapted, t
     before = {path: path.read_bytes() for path in adapted.rglob("*") if path.is_file()}
     yseg.train(tiny(), adapted, quiet=True)  # it had come to its end
     assert {path: path.read_bytes() for path in adapted.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_stage_has_its_own_steps_however_its_config_comes(adapted):
+    from_first = second_stage(tiny(), adapted / FIRST_STAGE)
+    assert (from_first.optimizer.steps, from_first.augmentation.zoom) == (6, 0.2)
+    given = tiny(self_training=SelfTraining(steps=6, renew_every=3, start=str(adapted / FIRST_STAGE)))
+    for config in (tiny(), resolve(tiny()), given, from_first):
+        assert last_stage(config, adapted) == from_first
 
 
 def test_pseudo_labels_are_made_of_probabilities_that_are_remembered_and_kept(adapted):
@@ -179,8 +188,11 @@ def test_the_choice_is_written_down_and_is_the_network_that_is_used(adapted, tmp
         results = yseg.evaluate(workdir, quiet=True)
         assert (workdir / "results.json").is_file()
         assert results["method"] == ("self_training" if use == "adapted" else "ft")
-    assert results["iou"] == yseg.evaluate(workdir, adapted=False, quiet=True)["iou"]
-    assert (workdir / "results_unadapted.json").is_file()
+    before = (workdir / "results.json").stat().st_mtime_ns
+    assert results["iou"] == yseg.evaluate(workdir, adapted=False, quiet=True)["iou"]  # it was chosen: the same question
+    assert (workdir / "results.json").stat().st_mtime_ns > before
+    assert yseg.evaluate(workdir, adapted=True, quiet=True)["method"] == "self_training"
+    assert (workdir / "results_adapted.json").is_file()
     (workdir / CHOICE).write_text("{}")
     with pytest.raises(yseg.InputError, match=f"{CHOICE} is damaged"):
         load_run(workdir)

@@ -28,6 +28,7 @@ from yseg.inference.outputs import score, write_segmentation
 from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
 from yseg.report import overlay, progress
+from yseg.runs.choice import read_choice
 from yseg.runs.folder import REPORT, read_config
 from yseg.runs.population import train_population
 from yseg.runs.samples import copying, middle_section
@@ -177,13 +178,15 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         return results
     own = read_config(network.reports)  # what its own test is asked with
     usual = "training" if _is_source(own, known) else own.model.batch_statistics
+    verdict = read_choice(network.reports)
+    chosen = verdict is None or verdict.adapted
     eight, plausible = config.inference.test_time_augmentation, config.inference.plausible_objects
     differs = [*(_name_of_volume(known) if image else ["source"] if domain == "source" else []),
                *([f"region_{_in_a_name(str(box))}"] if region else []),
                *([f"{network.statistics}_statistics"] if network.statistics != usual else []),
                *([MATCHED] if threshold == MATCHED else [f"threshold_{number!r}"] if number != own.inference.threshold else []),
                *(["augmented" if eight else "plain"] if eight != own.inference.test_time_augmentation else []),
-               *([] if adapted is None else ["adapted" if adapted else "unadapted"]),
+               *([] if adapted is None or adapted == chosen else ["adapted" if adapted else "unadapted"]),
                *(["plausible" if plausible else "all_objects"] if plausible != own.inference.plausible_objects else [])]
     suffix = "".join(f"_{part}" for part in differs)
     write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")

@@ -122,7 +122,7 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
             recorder.write_picture("panels", path, int(state.step))
 
     estimate = make_estimate(model, target_reader, devices)
-    prior, renew, choose = _prior(config, regions["labelled"]), None, None
+    prior, renew, choose = prior_of(regions["labelled"]) if model.classes == 2 else None, None, None
     if method.teaches_itself:
         if prior is None:
             raise InputError(f"source.labels={config.source.labels}: the training part has labels of one class; must have"
@@ -133,14 +133,6 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
         choose = make_choice(config, workdir, probabilities_of, prior)
     return Prepared(config, workdir, start, devices, domains, prior, reader, target_reader, jax.random.fold_in(key, TRAINING),
                     estimate, validate, draw, renew, choose)
-
-
-def _prior(config, region):
-    """The Prior of what is trained on; None if there are more than two classes, or one alone is labelled."""
-    try:
-        return prior_of(region) if config.model.classes == 2 else None
-    except ValueError:
-        return None
 
 
 def _images(reader):

@@ -110,11 +110,11 @@ def second_stage(config: Experiment, start: str | os.PathLike) -> ResolvedExperi
 
 def last_stage(config: Experiment, workdir: str | os.PathLike) -> ResolvedExperiment:
     """What the run of a workdir trains in the end: the experiment itself, or the second of its two stages."""
-    if isinstance(config, ResolvedExperiment):
+    if needs_first_stage(config):
+        return second_stage(config, Path(workdir) / FIRST_STAGE)
+    if isinstance(config, ResolvedExperiment):  # a second stage has its own steps by now
         return config
-    if config.method != SELF_TRAINING:
-        return resolve(config)
-    return second_stage(config, config.self_training.start or Path(workdir) / FIRST_STAGE)
+    return second_stage(config, config.self_training.start) if config.method == SELF_TRAINING else resolve(config)
 
 
 def needs_first_stage(config: Experiment) -> bool:

@@ -93,11 +93,16 @@ class TrainedNetwork:
           InputError: it is not known what is plausible.
         """
         network = self if plausible is None else self._applied(plausible_objects=plausible)
-        if network.config.inference.plausible_objects and self.prior is None:
+        network._applied_prior()
+        return network
+
+    def _applied_prior(self) -> Prior | None:
+        """What components have to look like; None = like anything; InputError as `with_plausible_objects`."""
+        if self.config.inference.plausible_objects and self.prior is None:
             raise InputError("inference.plausible_objects=True: must be False for a network that does not know what labels of"
                              " its foreground look like: there are more than two classes, or none was labelled, or an earlier"
                              " version has trained it")
-        return network
+        return self.prior if self.config.inference.plausible_objects else None
 
     def _applied(self, **knobs) -> "TrainedNetwork":
         """The network with other knobs of `yseg.config.Inference`."""
@@ -113,15 +118,15 @@ class TrainedNetwork:
 
         They are averaged in depth and freed of implausible components, as `yseg.config.Inference` says.
         """
-        inference = self.config.inference
+        inference, prior = self.config.inference, self._applied_prior()
         predicted = functools.partial(predict_blocks, self.predictor(), volume.image, volume.grid, volume.statistics,
                                       model=self.config.model, inference=inference)
-        if not (inference.depth_nm or inference.plausible_objects):
+        if not (inference.depth_nm or prior):
             return predicted(regions=regions)
         weights = depth_weights(inference.depth_nm, volume.spacing_nm)
         wide = [with_neighbours(region, volume.grid.shape[0], weights) for region in regions]
         return finished(predicted(regions=wide, on_working_grid=True), regions, volume.grid, weights=weights, inference=inference,
-                        prior=self.prior if inference.plausible_objects else None)
+                        prior=prior)
 
 
 def load_run(workdir: str | os.PathLike, adapted: bool | None = None) -> TrainedNetwork:
