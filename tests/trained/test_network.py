@@ -119,3 +119,20 @@ def test_a_folder_that_holds_none_is_named_by_the_flag_that_gave_it(load, flag, 
         with pytest.raises(InputError, match=f"^{flag}={folder}: ") as raised:
             load(folder)
         assert "\n" not in str(raised.value)
+
+
+def test_plausible_objects_need_a_prior_which_a_run_and_its_released_model_have(run, volume, tmp_path):
+    network = yseg.load_run(run)
+    plausible = network.with_plausible_objects(True)
+    assert not network.config.inference.plausible_objects
+    before = predicted(network, volume)[..., 1]
+    strict = dataclasses.replace(plausible, prior=plausible.prior._replace(least_area_nm2=1e9))  # nothing is as large
+    after = predicted(strict, volume)[..., 1]
+    assert ((before >= 0.5) & (after == 0)).any()
+    released = yseg.load_model(yseg.export(run, tmp_path / "model", plausible_objects=True))
+    assert released.prior == network.prior
+    assert released.config.inference == plausible.config.inference
+    with pytest.raises(yseg.InputError, match=r"plausible_objects=True: must be False"):
+        dataclasses.replace(network, prior=None).with_plausible_objects(True)
+    with pytest.raises(yseg.InputError, match=r"plausible_objects=True: must be False"):
+        dataclasses.replace(plausible, prior=None).predict(volume, [Box.whole(volume.image.shape)])
