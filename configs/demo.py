@@ -6,7 +6,7 @@ to the target without its labels, both at 10 nm; it is scored by the IoU on the 
 show that the programs work; they say nothing about real tissue. Learning rate, augmentation and weight of the reconstruction were
 chosen on a phantom of another seed, the number of steps by the time they take.
 
-Needs no data. Cost: 1.4 (ft) to 2.3 minutes (ynet) on two CPU cores; IoU: ft 0.11, ynet 0.14. `launch/demo.sh` does all of it.
+Needs no data. Cost: 1.4 (ft) to 2.3 minutes (ynet) on two CPU cores; IoU: ft 0.08, ynet 0.11. `launch/demo.sh` does all of it.
 
     python -m launch.train --config=configs/demo.py:ynet --workdir=runs/demo/ynet
     python -m launch.evaluate --workdir=runs/demo/ynet
