@@ -121,7 +121,7 @@ class Loss:
     """The segmentation loss."""
 
     name: str = knob("cross_entropy", "segmentation loss",
-                     choices=("cross_entropy", "focal", "soft_dice", "soft_jaccard", "tversky"))
+                     choices=("cross_entropy", "focal", "jaccard_cross_entropy", "soft_dice", "soft_jaccard", "tversky"))
     class_weights: tuple[float, ...] = knob((), "weight of each class; empty = all 1", at_least=0)
     focal_gamma: float = knob(2.0, "exponent of the focal loss", at_least=0)
     tversky_alpha: float = knob(0.3, "weight of false positives in the Tversky loss", at_least=0)

@@ -11,11 +11,20 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from yseg import config
-from yseg.losses import cross_entropy, focal, segmentation_loss, soft_dice, soft_jaccard, tversky
+from yseg.losses import (
+    cross_entropy,
+    focal,
+    jaccard_cross_entropy,
+    segmentation_loss,
+    soft_dice,
+    soft_jaccard,
+    tversky,
+)
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 WEIGHTS = (0.5, 1.0, 3.0)
-LOSSES = {loss.__name__: loss for loss in (cross_entropy, focal, soft_dice, soft_jaccard, tversky)}
+LOSSES = {loss.__name__: loss for loss in (cross_entropy, focal, jaccard_cross_entropy, soft_dice, soft_jaccard,
+                                             tversky)}
 
 
 @functools.cache
@@ -29,6 +38,8 @@ each_loss = pytest.mark.parametrize("name", LOSSES)
 
 def reference(name, logits, labels, class_weights=(1.0, 1.0, 1.0), gamma=2.0, alpha=0.3, beta=0.7):
     """The loss, pixel by pixel and class by class, in float64."""
+    if name == "jaccard_cross_entropy":
+        return sum(reference(part, logits, labels, class_weights) for part in ("soft_jaccard", "cross_entropy"))
     rows = [(row, label) for row, label in zip(logits.reshape(-1, logits.shape[-1]), labels.ravel(), strict=True) if label >= 0]
     probabilities = [np.exp(row - row.max()) / np.exp(row - row.max()).sum() for row, _ in rows]
     truth = [label for _, label in rows]

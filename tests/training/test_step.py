@@ -106,7 +106,7 @@ def _keeps_shapes_and_types(method, options, **fields):
     assert {(x.shape, x.dtype) for x in metrics.values()} == {((), jnp.dtype("float32"))}
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "focal", "soft_dice", "soft_jaccard", "tversky"])
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "jaccard_cross_entropy", "soft_dice", "soft_jaccard", "tversky"])
 def test_every_loss_can_be_trained(name):
     config = experiment(loss=Loss(name, (1.0, 3.0)))
     state = jax.eval_shape(lambda key: create_state(config, key), jax.random.key(0))

@@ -5,6 +5,7 @@ format is a function there and a line in `_FORMATS`. What can be found wrong wit
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -70,10 +71,18 @@ def _open_phantom(spec: str, name: str) -> ts.TensorStore:
     try:
         shape = tuple(int(size) for size in options.pop("shape").split(","))
         seed = int(options.pop("seed"))
-        image, labels = phantom(parts.netloc, shape, seed, **{way: float(value) for way, value in options.items()})
+        image, labels = _drawn(parts.netloc, shape, seed, **{way: float(value) for way, value in options.items()})
     except ValueError as error:
         raise InputError(f"{name}: {error}; {form}") from error
     return ts.array(image if parts.path == "/image" else labels)
+
+
+@functools.lru_cache(maxsize=2)  # a source and a target, whose images and labels are opened one by one
+def _drawn(*arguments, **options):
+    arrays = phantom(*arguments, **options)
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
 
 
 _FORMATS: tuple[tuple[str, Callable[[str], bool], Callable[[str, str], ts.TensorStore]], ...] = (
