@@ -174,9 +174,13 @@ def test_a_run_that_has_seen_labels_of_the_target_is_refused(adapted, tmp_path):
 def test_the_choice_is_written_down_and_is_the_network_that_is_used(adapted, tmp_path):
     content = json.loads((adapted / CHOICE).read_text())
     config, prior = read_config(adapted), read_prior(adapted)
-    before = signs_of(pseudo(adapted, 0, "probabilities") >= 0.5, prior, 10.0)
+    weights = depth_weights(config.inference.depth_nm, open_own_domain(config, "target", with_labels=False).spacing_nm)
+    before = signs_of(averaged(pseudo(adapted, 0, "probabilities"), weights) >= 0.5, prior, 10.0)
     assert content["unadapted"] == before._asdict()
     assert judge_adaptation(before, Signs(**content["adapted"]), prior) == (content["use"] == "adapted", content["reason"])
+    assert 0.4 <= content["threshold"] <= 0.6
+    for choice, threshold in ((True, content["threshold"]), (False, 0.5)):
+        assert load_run(adapted, choice).config.inference.threshold == threshold
     weights = {name: load_run(adapted, choice).variables["target"]["params"]
                for name, choice in (("chosen", None), ("adapted", True), ("unadapted", False))}
     for name, state in (("adapted", state_of(adapted).average), ("unadapted", state_of(adapted / FIRST_STAGE).params["network"])):

@@ -18,6 +18,7 @@ from yseg.config import (
     InputError,
     Loss,
     Model,
+    SelfTraining,
     TargetLabels,
     check,
     knobs,
@@ -75,7 +76,7 @@ def expected(batch_statistics="training", **fields):
         "target": dataclasses.replace(domain, image="/t.zarr", labels="/t_labels.zarr", pixel_size_nm=4.6, test_fraction=0.33),
         "model": Model(batch_statistics=batch_statistics), "adaptation": Adaptation(1.0, reconstruction_source=1.0,
                                                                                     reconstruction_target=1.0),
-        "inference": Inference(depth_nm=0.0)} | fields)
+        "inference": Inference(depth_nm=0.0), "self_training": SelfTraining(threshold_shift=0.0)} | fields)
 
 
 # --- What is written comes back ---
@@ -146,16 +147,24 @@ def test_what_was_read_from_the_version_before_is_written_in_todays_form():
 def test_a_run_of_the_version_before_self_training_is_one_that_has_none():
     written = json.loads(to_json(experiment(method="dann")))
     del written["self_training"], written["augmentation"]["zoom"]
-    alone = experiment(method="dann", inference=Inference(tile_size=64, overlap=4, depth_nm=0.0))
+    alone = experiment(method="dann", inference=Inference(tile_size=64, overlap=4, depth_nm=0.0),
+                       self_training=SelfTraining(threshold_shift=0.0))
     assert from_json(json.dumps(written | {"version": 2})) == alone  # every section by itself, as it was
 
 
 def test_a_run_of_the_version_before_averages_has_every_section_by_itself():
     written = json.loads(to_json(experiment(method="self_training")))
     del written["inference"]["depth_nm"], written["inference"]["plausible_objects"]
+    del written["self_training"]["threshold_shift"]
     found = from_json(json.dumps(written | {"version": 3}))
     assert (found.inference.depth_nm, found.inference.plausible_objects) == (0.0, False)
-    assert found.self_training == experiment().self_training
+    assert found.self_training == dataclasses.replace(experiment().self_training, threshold_shift=0.0)
+
+
+def test_a_run_of_the_version_before_own_thresholds_has_that_of_the_config():
+    written = json.loads(to_json(experiment(method="self_training")))
+    del written["self_training"]["threshold_shift"]
+    assert from_json(json.dumps(written | {"version": 4})).self_training.threshold_shift == 0.0
 
 
 # --- What cannot be read ---
@@ -186,7 +195,7 @@ def test_another_version_is_named(version):
 
 
 def test_a_version_of_the_future_is_named_whatever_else_it_holds():
-    assert "version 5" in refused('{"version": 5, "experiment": {"all": "new"}}')
+    assert "version 6" in refused('{"version": 6, "experiment": {"all": "new"}}')
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"config"', "true", "[{}]"])

@@ -41,7 +41,7 @@ def of_volume(network, array, path, pixel_size_nm):
     with create_volume(str(path), array.shape, array.dtype, pixel_size_nm) as store:
         store.write(array).result()
     known = given_domain(network.config, str(path), pixel_size_nm=pixel_size_nm)
-    volume = open_domain(known, network.config.sampling.working_pixel_size_nm, "-", with_labels=False)
+    volume = open_domain(known, network.config.sampling, "-", with_labels=False)
     return np.concatenate([values for _, values in network.predict(volume, [Box.whole(array.shape)])])
 
 

@@ -9,16 +9,18 @@ import dataclasses
 from yseg.knobs import InputError, check_knobs, knob, knobs, may_be_empty, required
 
 __all__ = [
-    "JOINT", "MATCHED", "METHODS", "NONE", "ONLY", "SELF_TRAINING", "STATISTICS", "TUNING_RATE", "TUNING_STEPS", "Adaptation",
-    "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss", "Model", "Optimizer", "Record",
-    "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "check", "knobs", "labelled_domain", "level_weights",
-    "may_be_empty", "no_augmentation", "quick", "required", "statistics_name", "strong_augmentation", "weight_of"]
+    "JOINT", "LOCAL", "MATCHED", "METHODS", "NONE", "ONLY", "SECTION", "SELF_TRAINING", "STATISTICS", "TUNING_RATE",
+    "TUNING_STEPS", "VOLUME", "Adaptation", "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss",
+    "Model", "Optimizer", "Record", "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "check", "knobs",
+    "labelled_domain", "level_weights", "may_be_empty", "no_augmentation", "quick", "required", "statistics_name",
+    "strong_augmentation", "weight_of"]
 
 STATISTICS = ("training", "target", "mixed")  # of batch normalisation, see Model.batch_statistics
 # Each is the record METHOD of the module of that name in yseg/methods/.
 METHODS = ("ft", "mmd", "coral", "dann", "ynet", "self_training")
 SELF_TRAINING = "self_training"
 MATCHED = "matched"  # instead of a number: a threshold from the source's share of foreground, see yseg.trained.threshold
+VOLUME, SECTION, LOCAL = "volume", "section", "local"  # see Sampling.normalization
 NONE, JOINT, ONLY = "none", "joint", "only"  # see TargetLabels.use
 # Of a fine-tuning. Chosen by cross-validation on the target's training labels: from Y-Net on EPFL to VNC and 15 % of them, the
 # IoU was 0.59 with 200 steps at the paper's rate of 1e-4, 0.66 with 600; 0.66 with 200 at 1e-3, 0.70 with 600.
@@ -45,6 +47,9 @@ class Sampling:
     """How patches are cut from the working grid, the common pixel grid of both domains."""
 
     working_pixel_size_nm: float = knob(10.0, "pixel size of the grid on which the network works, in nm", above=0)
+    normalization: str = knob(VOLUME, "what grey levels are z-scored by: mean and deviation of the volume, of each section, or"
+                              " local = of what lies around", choices=(VOLUME, SECTION, LOCAL))
+    local_nm: float = knob(640.0, "deviation of the Gaussian window of normalization=local, in nm", above=0)
     patch_size: int = knob(96, "side of the square patches, in working pixels", at_least=1)
     batch_size: int = knob(4, "patches a step of each domain, over all devices together; devices among which it cannot be"
                            " divided stay idle", at_least=1)
@@ -195,6 +200,8 @@ class SelfTraining:
                           " share of foreground", above=0, at_most=1)
     doubtful: float = knob(1.5, "voxels beyond the source's share of foreground, up to this multiple of it, are left open",
                            at_least=1)
+    threshold_shift: float = knob(0.1, "how far `inference.threshold` is moved at most, to where the adapted network agrees best"
+                                  " with its last pseudo-labels", at_least=0, at_most=0.5)
     paste: float = knob(0.5, "share of the target's patches that get the foreground of a source patch", at_least=0, at_most=1)
 
 

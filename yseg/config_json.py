@@ -5,9 +5,9 @@ import json
 
 import dacite
 
-from yseg.config import JOINT, NONE, ONLY, Experiment, InputError, SelfTraining, TargetLabels, knobs, statistics_name
+from yseg.config import JOINT, NONE, ONLY, Experiment, InputError, Sampling, SelfTraining, TargetLabels, knobs, statistics_name
 
-VERSION = 4  # of the form; 1 had no version in it
+VERSION = 5  # of the form; 1 had no version in it
 
 
 def to_json(config: Experiment) -> str:
@@ -29,6 +29,7 @@ def from_json(text: str, name: str = "config.json") -> Experiment:
         fields = _from_version_1(fields) if version == 1 else fields
         fields = _from_version_2(fields) if version <= 2 else fields
         fields = _from_version_3(fields) if version <= 3 else fields
+        fields = _from_version_4(fields) if version <= 4 else fields
         config = dacite.from_dict(Experiment, fields, dacite.Config(strict=True, cast=[tuple]))
     except (ValueError, AttributeError, KeyError, TypeError, dacite.DaciteError) as error:
         if isinstance(error, InputError):
@@ -70,3 +71,10 @@ def _from_version_2(fields):
 def _from_version_3(fields):
     """The fields of a config.json of version 3, when every section was segmented by itself."""
     return {**fields, "inference": {**fields["inference"], "depth_nm": 0.0, "plausible_objects": False}}
+
+
+def _from_version_4(fields):
+    """The fields of a config.json of version 4, before an adapted network had a threshold of its own and grey levels a choice."""
+    usual = Sampling()
+    sampling = {**fields["sampling"], "normalization": usual.normalization, "local_nm": usual.local_nm}
+    return {**fields, "sampling": sampling, "self_training": {**fields["self_training"], "threshold_shift": 0.0}}

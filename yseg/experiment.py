@@ -21,6 +21,7 @@ from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, Domain, Experiment, 
 from yseg.data.box import Box, parse_region
 from yseg.data.domain import Volume, given_domain, open_domain, open_own_domain
 from yseg.data.grid import Grid
+from yseg.data.normalise import normalised
 from yseg.data.split import split
 from yseg.files import write_whole
 from yseg.inference.blocks import Blocks
@@ -178,13 +179,14 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         return results
     own = read_config(network.reports)  # what its own test is asked with
     usual = "training" if _is_source(own, known) else own.model.batch_statistics
-    verdict = read_choice(network.reports)
-    chosen = verdict is None or verdict.adapted
+    choice = read_choice(network.reports)
+    chosen = choice is None or choice.adapted
     eight, plausible = config.inference.test_time_augmentation, config.inference.plausible_objects
     differs = [*(_name_of_volume(known) if image else ["source"] if domain == "source" else []),
                *([f"region_{_in_a_name(str(box))}"] if region else []),
                *([f"{network.statistics}_statistics"] if network.statistics != usual else []),
-               *([MATCHED] if threshold == MATCHED else [f"threshold_{number!r}"] if number != own.inference.threshold else []),
+               *([MATCHED] if threshold == MATCHED
+                 else [f"threshold_{number!r}"] if number != config.inference.threshold else []),
                *(["augmented" if eight else "plain"] if eight != own.inference.test_time_augmentation else []),
                *([] if adapted is None or adapted == chosen else ["adapted" if adapted else "unadapted"]),
                *(["plausible" if plausible else "all_objects"] if plausible != own.inference.plausible_objects else [])]
@@ -227,7 +229,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     if os.path.realpath(output) == os.path.realpath(image):
         raise InputError(f"--output={output}: must be another path than --image")
     known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm)
-    volume = open_domain(known, given.config.sampling.working_pixel_size_nm, "-", with_labels=False)
+    volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
@@ -251,7 +253,8 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
 
     Args:
       network: one that was loaded, or the folder of a run.
-      array: grey levels [z, y, x] or [y, x], integers or floats; they are normalised by their own mean and deviation.
+      array: grey levels [z, y, x] or [y, x], integers or floats; they are normalised as the network's volumes were, by their own
+        mean and deviation.
       pixel_size_nm: size of a pixel in y and x; None = that on which the network works.
       batch_statistics: see `evaluate`; None = the network's.
 
@@ -267,9 +270,9 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
         raise ValueError(f"array of shape {array.shape} and type {array.dtype}: must be [z, y, x] or [y, x] of numbers")
     if pixel_size_nm is not None and not 0 < pixel_size_nm < math.inf:
         raise ValueError(f"pixel_size_nm={pixel_size_nm}: must be above 0 and finite")
-    image = as_volume(ts.array(np.ascontiguousarray(array)), "array")
-    box = Box.whole(image.shape)
     size = pixel_size_nm or working
+    image = normalised(as_volume(ts.array(np.ascontiguousarray(array)), "array"), trained.config.sampling, size)
+    box = Box.whole(image.shape)
     volume = Volume(image, None, None, Grid(box.shape, size, working), split(image.shape, "x", 0.0, 0.0), size, "array")
     found = np.empty((*box.shape, trained.config.model.classes), np.float32)
     for place, probabilities in trained.predict(volume, [box]):
@@ -283,7 +286,7 @@ def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
         known = given_domain(config, image, labels=labels, pixel_size_nm=pixel_size_nm, foreground=foreground)
         if not known.labels:
             raise InputError(f"--labels is missing: must be the label volume of --image={image}")
-        return known, open_domain(known, config.sampling.working_pixel_size_nm, "-", with_labels=True)
+        return known, open_domain(known, config.sampling, "-", with_labels=True)
     for name, value in (("labels", labels), ("pixel_size_nm", pixel_size_nm), ("foreground", foreground)):
         if value is not None:
             raise InputError(f"--{name}={value}: must come with --image")

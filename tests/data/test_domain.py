@@ -61,9 +61,9 @@ def resolved(volumes, use=NONE, **fields):
 
 def test_labels_are_not_opened_unless_they_are_needed(volumes):
     missing = domain(volumes, labels=volumes["labels"] + ".gone")
-    assert open_domain(missing, 10.0, "--config.target", with_labels=False).labels is None
+    assert open_domain(missing, Sampling(), "--config.target", with_labels=False).labels is None
     with pytest.raises(InputError, match=r"--config\.target\.labels="):
-        open_domain(missing, 10.0, "--config.target", with_labels=True)
+        open_domain(missing, Sampling(), "--config.target", with_labels=True)
 
 
 @pytest.mark.parametrize(("use", "labelled", "joint"), [
@@ -89,7 +89,8 @@ def test_without_use_of_target_labels_they_need_not_exist(volumes):
 
 
 def test_statistics_are_of_the_whole_image_and_are_read_once(volumes):
-    opened = open_domain(domain(volumes, validation_fraction=0.25, test_fraction=0.25), 10.0, "--config.source", with_labels=True)
+    opened = open_domain(domain(volumes, validation_fraction=0.25, test_fraction=0.25), Sampling(), "--config.source",
+                         with_labels=True)
     image, reads = counted(volumes["pixels"])
     volume = dataclasses.replace(opened, image=image)
     assert reads == []  # not before they are asked for
@@ -107,7 +108,7 @@ def test_the_labelled_and_the_unlabelled_target_of_a_joint_training_have_the_sam
 
 
 def test_an_image_with_values_that_are_not_finite_is_named(volumes):
-    opened = open_domain(domain(volumes), 10.0, "--config.source", with_labels=True)
+    opened = open_domain(domain(volumes), Sampling(), "--config.source", with_labels=True)
     pixels = np.zeros((3, 40, 60), np.float32)
     pixels[2, 3, 4] = np.nan
     with pytest.raises(InputError, match=r"^--config\.source\.image: .*not finite in section 2$"):
@@ -118,15 +119,16 @@ def test_an_image_with_values_that_are_not_finite_is_named(volumes):
 
 
 def test_classes_are_those_of_a_box_and_need_labels(volumes):
-    volume = open_domain(domain(volumes, foreground=">=1"), 10.0, "--config.source", with_labels=True)
+    volume = open_domain(domain(volumes, foreground=">=1"), Sampling(), "--config.source", with_labels=True)
     box = Box((1, 2, 30), (3, 20, 60))
     np.testing.assert_array_equal(volume.classes(box), (volumes["pixels"] // 100 >= 1)[box.slices])
     with pytest.raises(ValueError, match="opened without labels"):
-        open_domain(domain(volumes), 10.0, "--config.source", with_labels=False).classes(box)
+        open_domain(domain(volumes), Sampling(), "--config.source", with_labels=False).classes(box)
 
 
 def test_classes_above_the_models_are_refused(volumes):
-    volume = open_domain(domain(volumes, foreground="classes", test_fraction=0.2), 10.0, "--config.source", with_labels=True)
+    volume = open_domain(domain(volumes, foreground="classes", test_fraction=0.2), Sampling(), "--config.source",
+                         with_labels=True)
     with pytest.raises(InputError, match=r"--config\.model\.classes=2: must be above 2, a label in section 1 of"
                                          r" --config\.source\.labels$"):
         check_classes(volume, 2, [Box((1, 0, 0), (3, 40, 60))])
@@ -178,7 +180,8 @@ def test_of_a_joint_trainings_target_no_label_is_read_but_those_that_are_listed(
 
 
 def test_the_region_is_the_training_box_alone(volumes):
-    volume = open_domain(domain(volumes, validation_fraction=0.25, test_fraction=0.25), 10.0, "--config.source", with_labels=True)
+    volume = open_domain(domain(volumes, validation_fraction=0.25, test_fraction=0.25), Sampling(), "--config.source",
+                         with_labels=True)
     # 30 of 60 columns of 5 nm are 15 of 10 nm, the last of which takes a part of the column behind.
     assert training_region(volume, PATCH).box == Box((0, 0, 0), (3, 20, 14))
 
@@ -201,7 +204,7 @@ def test_regions_have_the_labels_that_their_use_allows(volumes, use, names):
 
 
 def test_a_part_outside_the_training_box_is_refused(volumes):
-    volume = open_domain(domain(volumes, test_fraction=0.5), 10.0, "--config.target", with_labels=True)
+    volume = open_domain(domain(volumes, test_fraction=0.5), Sampling(), "--config.target", with_labels=True)
     with pytest.raises(InputError, match=r"--config\.target_labels\.boxes=0:1,0:40,20:40: must lie in 0:3,0:40,0:30, the training"
                                          r" box of --config\.target\.image"):
         training_region(volume, PATCH, (Box((0, 0, 20), (1, 40, 40)),))
@@ -209,7 +212,7 @@ def test_a_part_outside_the_training_box_is_refused(volumes):
 
 @pytest.mark.parametrize("parts", [None, (Box((0, 0, 0), (3, 40, 60)), Box((1, 0, 0), (2, 19, 60)))])
 def test_a_patch_that_does_not_fit_is_named(volumes, parts):
-    volume = open_domain(domain(volumes), 10.0, "--config.target", with_labels=True)
+    volume = open_domain(domain(volumes), Sampling(), "--config.target", with_labels=True)
     largest = 20 if parts is None else 9  # 19 rows of 5 nm
     assert training_region(volume, largest, parts).largest_patch == largest
     with pytest.raises(InputError, match=rf"--config\.sampling\.patch_size={largest + 1}: must be at most {largest}, the smaller"

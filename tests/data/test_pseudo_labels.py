@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from yseg.data.pseudo_labels import pseudo_labels
+from yseg.data.pseudo_labels import agreeing_threshold, pseudo_labels
 from yseg.metrics.shapes import Prior
 
 NM = 10.0
@@ -73,3 +73,33 @@ def test_holes_are_filled():
 def test_a_single_section_may_hold_objects():
     values = scene()[:1]
     assert (pseudo_labels(values, PRIOR._replace(share=(values > 0.5).mean()), pixel_size_nm=NM)[0, 15, 15] == 1).all()
+
+
+class TestAgreeingThreshold:
+    def test_it_has_the_largest_iou_of_all_in_the_range_over_what_is_known(self):
+        random = np.random.default_rng(0)
+        labels = random.integers(-1, 2, (3, 30, 40)).astype(np.int8)
+        values = np.clip(0.45 + 0.1 * labels + 0.1 * random.standard_normal(labels.shape), 0, 1).astype(np.float32)
+        values[labels < 0] = random.random((labels < 0).sum())
+
+        def iou(threshold):
+            predicted, truth = values[labels >= 0] >= threshold, labels[labels >= 0] == 1
+            return (predicted & truth).sum() / (predicted | truth).sum()
+
+        found = agreeing_threshold(values, labels, 0.3, 0.7)
+        assert iou(found) == max(map(iou, np.linspace(0.3, 0.7, 21)))
+        assert 0.3 < found < 0.7
+        assert agreeing_threshold(values, labels, 0.6, 0.7) == 0.6
+
+    def test_a_network_that_calls_the_rims_is_corrected_as_far_as_the_range_goes(self):
+        labels = np.zeros((2, 40, 40), np.int8)
+        labels[:, 10:30, 10:30] = 1
+        values = np.where(ndimage.binary_dilation(labels, np.ones((1, 3, 3))), 0.55, 0.0)
+        values[labels == 1] = 0.9
+        assert ((values >= agreeing_threshold(values, labels, 0.4, 0.6)) == labels).all()
+        assert agreeing_threshold(values, labels, 0.45, 0.55) == pytest.approx(0.5)  # nothing in it is better
+
+    def test_where_all_are_alike_it_is_the_middle(self):
+        values = np.full((2, 5, 5), 0.1)
+        for labels in (np.zeros, lambda shape: np.full(shape, -1), np.ones):
+            assert agreeing_threshold(values, labels((2, 5, 5)), 0.4, 0.6) == pytest.approx(0.5)

@@ -28,7 +28,7 @@ def run(tmp_path_factory):
 def volume(run):
     """The target, which is a phantom."""
     config = read_config(run)
-    return open_domain(config.target, config.sampling.working_pixel_size_nm, "--config.target", with_labels=False)
+    return open_domain(config.target, config.sampling, "--config.target", with_labels=False)
 
 
 def predicted(network, volume, region=None):

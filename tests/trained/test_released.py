@@ -28,7 +28,8 @@ def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "ynet"
     yseg.train(Experiment(
         name="tiny", method="ynet", source=domain("source", validation_fraction=0.3), target=domain("target", test_fraction=0.3),
-        sampling=Sampling(patch_size=16, batch_size=2), model=Model(levels=1, features=4, sections=3),
+        sampling=Sampling(patch_size=16, batch_size=2, normalization="section"),
+        model=Model(levels=1, features=4, sections=3),
         augmentation=no_augmentation(),
         optimizer=Optimizer(steps=8, warmup_steps=1, learning_rate=0.01),
         inference=Inference(tile_size=32, overlap=4, depth_nm=0),
@@ -53,13 +54,13 @@ def segmented(network, image, folder, **how):
 @pytest.mark.parametrize("statistics", [None, "training", "source", "mixed"])
 def test_it_segments_and_scores_as_the_run_does_to_the_bit(run, tmp_path, statistics):
     target = read_config(run).target
-    model = yseg.load_model(yseg.export(run, tmp_path / "model", batch_statistics=statistics, threshold=0.3))
+    model = yseg.load_model(yseg.export(run, tmp_path / "model", batch_statistics=statistics, threshold=0.55))
     before, how = contents(tmp_path / "model"), {"pixel_size_nm": target.pixel_size_nm}
-    expected = segmented(run, target.image, tmp_path, batch_statistics=statistics, threshold=0.3)
+    expected = segmented(run, target.image, tmp_path, batch_statistics=statistics, threshold=0.55)
     assert 0 < expected.mean() < 1
     np.testing.assert_array_equal(segmented(model, target.image, tmp_path, **how), expected)
     ours, its = (yseg.evaluate(network, image=target.image, labels=target.labels, quiet=True, **more, **how)
-                 for network, more in ((model, {}), (run, {"batch_statistics": statistics, "threshold": 0.3})))
+                 for network, more in ((model, {}), (run, {"batch_statistics": statistics, "threshold": 0.55})))
     assert {name for name in its if its[name] != ours[name]} <= {"wall_time"}
     assert contents(tmp_path / "model") == before
 

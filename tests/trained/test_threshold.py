@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny import domain, experiment
 
 import yseg
-from yseg.config import Experiment, Inference, InputError, Model
+from yseg.config import Experiment, Inference, InputError, Model, Sampling
 from yseg.data.domain import open_domain
 from yseg.runs.resolve import resolve
 from yseg.trained.network import TrainedNetwork
@@ -35,7 +35,7 @@ def test_the_share_of_voxels_that_reach_the_threshold_is_that_asked_for(count, s
 
 def test_the_share_is_that_of_the_sources_training_part():
     config = resolve(experiment())
-    source = open_domain(config.source, 10.0, "--config.source", with_labels=True)
+    source = open_domain(config.source, Sampling(), "--config.source", with_labels=True)
     labels = source.labels.read().result() > 0
     assert foreground_share(config) == pytest.approx(labels[source.split.train.slices].mean())
 
@@ -74,7 +74,7 @@ def test_the_target_gets_the_sources_share_whatever_its_own_labels_are(tmp_path)
     yseg.train(experiment(), tmp_path / "run", quiet=True)
     network = yseg.load_run(tmp_path / "run")
     config, threshold = network.config, matched_threshold(network)
-    target = open_domain(config.target, 10.0, "--config.target", with_labels=False)
+    target = open_domain(config.target, Sampling(), "--config.target", with_labels=False)
     probabilities = np.concatenate([found[..., 1].ravel() for _, found in network.predict(target, [target.split.train])])
     np.testing.assert_array_equal(sampled_probabilities(network, target, target.split.train)[:, 1], probabilities)
     assert np.mean(probabilities >= threshold) == pytest.approx(foreground_share(config), abs=0.002)

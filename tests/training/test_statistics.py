@@ -6,9 +6,11 @@ import pytest
 import tensorstore as ts
 
 from yseg import parallel
-from yseg.config import Experiment
+from yseg.config import Experiment, strong_augmentation
+from yseg.data.augment import augment_intensity
 from yseg.data.grid import Grid
 from yseg.data.patches import Region, make_reader
+from yseg.methods.parts import sample_keys
 from yseg.models import segmentation_network
 from yseg.models.blocks import MOMENTUM
 from yseg.training.state import create_state
@@ -46,13 +48,21 @@ def estimated(target):
     return state, make_estimate(config.model, reader_of(target))(state)
 
 
-def test_they_are_what_each_layer_meets_in_target_patches(target, estimated):
+@pytest.mark.parametrize("augmentation", [None, strong_augmentation()], ids=["as they are", "augmented"])
+def test_they_are_what_each_layer_meets_in_target_patches(augmentation, target, estimated):
     """The first layer sees the patches through one convolution: its moments follow from the patches, in float64."""
-    _, after = estimated
+    before, after = estimated
+    if augmentation:
+        after = make_estimate(experiment().model, reader_of(target), seed=5, augmentation=augmentation)(before)
     reader, kernel = reader_of(target), after.params["network"]["encoder"]["level_0"]["Conv_0"]["kernel"]
+    augment = jax.jit(jax.vmap(lambda key, image: augment_intensity(key, image, augmentation)))
     means, variances = [], []
     for number in range(BATCHES):
-        images = (np.concatenate(np.asarray(reader.batch(number)["target"])) - MEAN) / DEVIATION
+        raw = reader.batch(number)
+        images = (np.concatenate(np.asarray(raw["target"])) - MEAN) / DEVIATION
+        if augmentation:
+            keys = sample_keys(jax.random.fold_in(jax.random.key(5), number), 0, np.concatenate(raw["index"]))
+            images = np.asarray(augment(keys, images.astype(np.float32)))
         seen = jax.lax.conv_general_dilated(images.astype(np.float32), kernel, (1, 1), "SAME",
                                             dimension_numbers=("NHWC", "HWIO", "NHWC"))
         seen = np.asarray(seen, np.float64)

@@ -16,6 +16,7 @@ from yseg.config import (
     Experiment,
     InputError,
     ResolvedExperiment,
+    Sampling,
     TargetLabels,
     labelled_domain,
 )
@@ -25,6 +26,7 @@ from yseg.data.depth import section_spacing
 from yseg.data.grey_levels import statistics
 from yseg.data.grid import Grid
 from yseg.data.labels import LabelRule, apply_rule, label_rule, parse_rule
+from yseg.data.normalise import normalised
 from yseg.data.patches import Region
 from yseg.data.split import Split, split
 from yseg.volumes import catalog
@@ -221,15 +223,15 @@ def given_domain(config: Experiment, image: str, *, labels: str | None = None, p
 
 def open_own_domain(config: Experiment, name: str, with_labels: bool) -> Volume:
     """Open the "source" or "target" of a resolved config; InputError as `open_domain`."""
-    return open_domain(getattr(config, name), config.sampling.working_pixel_size_nm, f"--config.{name}", with_labels)
+    return open_domain(getattr(config, name), config.sampling, f"--config.{name}", with_labels)
 
 
-def open_domain(domain: Domain, working_pixel_size_nm: float, flag: str, with_labels: bool) -> Volume:
+def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool) -> Volume:
     """Open a resolved `yseg.config.Domain` as a `Volume`.
 
     Args:
       domain: see `resolve`.
-      working_pixel_size_nm: of the working grid.
+      sampling: the pixel size of the working grid, and how grey levels are normalised.
       flag: the domain's flag, for messages: "--config.source", or "-" for a volume of its own flags (--image, ...).
       with_labels: whether its labels are needed; else they are not touched.
 
@@ -246,5 +248,5 @@ def open_domain(domain: Domain, working_pixel_size_nm: float, flag: str, with_la
         labels = open_volume(domain.labels, labels_flag)
         check_pair(image, labels, image_flag, labels_flag)
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
-    grid = Grid(triple(image.shape), domain.pixel_size_nm, working_pixel_size_nm)
-    return Volume(image, labels, rule, grid, parts, domain.pixel_size_nm, image_flag)
+    grid = Grid(triple(image.shape), domain.pixel_size_nm, sampling.working_pixel_size_nm)
+    return Volume(normalised(image, sampling, domain.pixel_size_nm), labels, rule, grid, parts, domain.pixel_size_nm, image_flag)

@@ -12,6 +12,7 @@ from yseg.metrics.shapes import Prior, implausible, of_components, section_shape
 
 _ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 UNKNOWN = -1
+THRESHOLDS = 21  # that are compared
 
 
 def pseudo_labels(probabilities: np.ndarray, prior: Prior, *, pixel_size_nm: float, certain: float = 0.7,
@@ -40,6 +41,29 @@ def pseudo_labels(probabilities: np.ndarray, prior: Prior, *, pixel_size_nm: flo
     labels = np.where(foreground, 1, np.where(doubted, UNKNOWN, 0)).astype(np.int8)
     labels[_unsure(foreground, values, core)] = UNKNOWN
     return labels
+
+
+def agreeing_threshold(probabilities: np.ndarray, labels: np.ndarray, lowest: float, highest: float) -> float:
+    """The threshold in a range at which the foreground of predictions agrees best with pseudo-labels: has the largest IoU.
+
+    An overlap loss makes a network call foreground what it is unsure of, such as the rims of structures, and the more so the less
+    sure it is; so in the target more than in the source.
+
+    Args:
+      probabilities: of foreground, [z, y, x].
+      labels: pseudo-labels int8 [z, y, x]; what is open does not count.
+      lowest, highest: of the range; where all in it are alike, or nothing is foreground, the middle.
+    """
+    thresholds = np.linspace(lowest, highest, THRESHOLDS)
+    reached = np.zeros((2, THRESHOLDS + 1), np.int64)  # of background and foreground, how many reach so many of the thresholds
+    for section, known in zip(probabilities, labels, strict=True):
+        for label in (0, 1):
+            reached[label] += np.bincount(np.searchsorted(thresholds, section[known == label], "right"),
+                                          minlength=THRESHOLDS + 1)
+    wrong, right = reached[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
+    iou = right / np.maximum(wrong + reached[1].sum(), 1)
+    best = np.flatnonzero(iou == iou.max())
+    return float(thresholds[best[np.argmin(np.abs(best - THRESHOLDS // 2))]])
 
 
 def _plausible(mask, prior, pixel_size_nm):

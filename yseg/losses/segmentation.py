@@ -146,9 +146,10 @@ def jaccard_cross_entropy(logits: Float[Array, "batch y x class"], labels: Int[A
                           class_weights: ClassWeights | None = None, axis_name: str | None = None) -> Float[Array, ""]:
     """The sum of `soft_jaccard` and `cross_entropy`.
 
-    Jaccard's alone drives every probability to 0 or 1, also where the label is anybody's guess, and learns nothing for a while from
-    a network that calls no foreground; cross-entropy alone neglects rare classes. Sums of an overlap and an entropy are the usual
-    loss of medical segmentation: Isensee et al., nnU-Net, Nature Methods 2021 (there with Dice). Arguments as `cross_entropy`.
+    Jaccard's alone drives every probability to 0 or 1, also where the label is anybody's guess, and learns nothing for a while
+    from a network that calls no foreground; cross-entropy alone neglects rare classes. Sums of an overlap and an entropy are the
+    usual loss of medical segmentation: Isensee et al., nnU-Net, Nature Methods 2021 (there with Dice). Arguments as
+    `cross_entropy`.
     """
     return sum(part(logits, labels, class_weights=class_weights, axis_name=axis_name) for part in (soft_jaccard, cross_entropy))
 

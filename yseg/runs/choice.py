@@ -3,62 +3,82 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from yseg import parallel
 from yseg.config import InputError, ResolvedExperiment
+from yseg.data.depth import averaged, depth_weights
+from yseg.data.domain import Volume
+from yseg.data.pseudo_labels import agreeing_threshold
 from yseg.files import write_whole
 from yseg.metrics.shapes import Prior
-from yseg.metrics.signs import Verdict, judge_adaptation, signs_of
-from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, read_probabilities
+from yseg.metrics.signs import judge_adaptation, signs_of
+from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, read_labels, read_probabilities
 from yseg.training.state import TrainState
 
 CHOICE = "choice.json"  # file of a run
 ADAPTED, UNADAPTED = "adapted", "unadapted"
 
 
-def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities,
-                prior: Prior) -> Callable[[TrainState], None]:
-    """`choose(state)` writes into the folder of a run whether the network of its last state is used, and why.
+class Choice(NamedTuple):
+    """Whether the adapted network of a run is used, why, and the threshold of its probabilities; None = the config's."""
 
-    Both are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`.
+    adapted: bool
+    reason: str
+    threshold: float | None
+
+
+def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities, *, volume: Volume,
+                prior: Prior) -> Callable[[TrainState], None]:
+    """`choose(state)` writes into the folder of a run whether the network of its last state is used, why, and its threshold.
+
+    Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
+    threshold of the adapted one is that at which it agrees best with the last pseudo-labels, within
+    `config.self_training.threshold_shift` of the config's.
 
     Args:
       config: of the run.
       workdir: its folder; the probabilities of step 0 in it are those of the network that it started from.
       probabilities_of: see `yseg.runs.renewal.make_probabilities`.
+      volume: of the target.
       prior: of the source.
     """
+    usual, shift, folder = config.inference.threshold, config.self_training.threshold_shift, workdir / PSEUDO_LABELS
 
     def write(state):
-        first = workdir / PSEUDO_LABELS / "0"
-        if (workdir / CHOICE).exists() or not first.exists():  # of no step, there is nothing to choose
+        if (workdir / CHOICE).exists() or not (folder / "0").exists():  # of no step, there is nothing to choose
             return
-        before, after = (signs_of(probabilities >= config.inference.threshold, prior, config.sampling.working_pixel_size_nm)
-                         for probabilities in (read_probabilities(first), probabilities_of(state)))
-        verdict = judge_adaptation(before, after, prior)
-        content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason,
-                   UNADAPTED: before._asdict(), ADAPTED: after._asdict()}
+        weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
+        before, after = (averaged(found, weights) for found in (read_probabilities(folder / "0"), probabilities_of(state)))
+        last = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+        threshold = agreeing_threshold(after, read_labels(folder / str(last)), max(usual - shift, 0.0), min(usual + shift, 1.0))
+        signs = [signs_of(found >= level, prior, config.sampling.working_pixel_size_nm)
+                 for found, level in ((before, usual), (after, threshold))]
+        verdict = judge_adaptation(*signs, prior)
+        content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
+                   UNADAPTED: signs[0]._asdict(), ADAPTED: signs[1]._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     return lambda state: parallel.on_main(write, state)
 
 
-def read_choice(workdir: Path, flag: str = "--workdir") -> Verdict | None:
+def read_choice(workdir: Path, flag: str = "--workdir") -> Choice | None:
     """What was chosen for a run; None if there was nothing to choose; InputError, naming the flag, if the file is damaged."""
     if not (workdir / CHOICE).is_file():
         return None
     try:
         content: dict[str, Any] = json.loads((workdir / CHOICE).read_text(encoding="utf-8"))
-        return Verdict({ADAPTED: True, UNADAPTED: False}[content["use"]], str(content["reason"]))
+        threshold = content.get("threshold")  # of earlier versions there is none
+        return Choice({ADAPTED: True, UNADAPTED: False}[content["use"]], str(content["reason"]),
+                      None if threshold is None else float(threshold))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{flag}={workdir}: {CHOICE} is damaged; must be as the training wrote it") from error
 
 
 def choice_line(workdir: Path) -> str | None:
     """One line that says which network of a run is used, and why; None if there was nothing to choose."""
-    verdict = read_choice(workdir)
-    if verdict is None:
+    choice = read_choice(workdir)
+    if choice is None:
         return None
-    used, other = ("adapted", "--noadapted") if verdict.adapted else ("unadapted", "--adapted")
-    return f"the {used} network is used ({other} of launch.evaluate and launch.segment: the other): {verdict.reason}"
+    used, other = ("adapted", "--noadapted") if choice.adapted else ("unadapted", "--adapted")
+    return f"the {used} network is used ({other} of launch.evaluate and launch.segment: the other): {choice.reason}"

@@ -102,3 +102,8 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
 def read_probabilities(folder: Path) -> np.ndarray:
     """The probabilities float32 [z, y, x] that the pseudo-labels in a folder were made of."""
     return open_volume(str(folder / "probabilities.zarr")).read().result().astype(np.float32)
+
+
+def read_labels(folder: Path) -> np.ndarray:
+    """The pseudo-labels int8 [z, y, x] in a folder."""
+    return open_volume(str(folder / "labels.zarr")).read().result()

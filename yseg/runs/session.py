@@ -121,7 +121,8 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
             path = panels(rows, workdir / REPORT / "panels.png", title, sampling.working_pixel_size_nm)
             recorder.write_picture("panels", path, int(state.step))
 
-    estimate = make_estimate(model, target_reader, devices)
+    estimate = make_estimate(model, target_reader, devices, seed=config.seed,
+                             augmentation=config.augmentation if method.teaches_itself else None)
     prior, renew, choose = prior_of(regions["labelled"]) if model.classes == 2 else None, None, None
     if method.teaches_itself:
         if prior is None:
@@ -130,7 +131,7 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
         probabilities_of = make_probabilities(config, domains.target, regions["target"], predictors)
         renew = make_renewal(config, workdir, probabilities_of, volume=domains.target, prior=prior, reader=reader,
                              estimate=estimate)
-        choose = make_choice(config, workdir, probabilities_of, prior)
+        choose = make_choice(config, workdir, probabilities_of, volume=domains.target, prior=prior)
     return Prepared(config, workdir, start, devices, domains, prior, reader, target_reader, jax.random.fold_in(key, TRAINING),
                     estimate, validate, draw, renew, choose)
 

@@ -15,7 +15,7 @@ import yseg
 from yseg.config import InputError
 from yseg.files import whole_folder
 from yseg.trained.network import TrainedNetwork, network_of
-from yseg.trained.released import DESCRIPTION, FORMAT, NORMALISATION, VERSION, WEIGHTS
+from yseg.trained.released import DESCRIPTION, FORMAT, VERSION, WEIGHTS, normalisation
 from yseg.trained.threshold import chosen_threshold
 
 
@@ -82,7 +82,7 @@ def _description(network, threshold, weights):
         "format": FORMAT, "format_version": VERSION,
         "architecture": dataclasses.asdict(dataclasses.replace(config.model, batch_statistics=network.statistics)),
         "working_pixel_size_nm": config.sampling.working_pixel_size_nm,
-        "normalisation": NORMALISATION,
+        "normalisation": normalisation(config.sampling),
         "prior": None if network.prior is None else network.prior._asdict(),
         "inference": dataclasses.asdict(dataclasses.replace(config.inference, threshold=threshold)),
         "provenance": {"yseg": yseg.__version__, **network.provenance},

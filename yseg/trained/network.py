@@ -50,19 +50,21 @@ class TrainedNetwork:
         """The network of a run's last checkpoint; InputError, naming the flag, if there is none.
 
         After self-training it is that which was chosen, see `yseg.runs.choice`, or if `adapted` says so the adapted one (True) or
-        that which it started from (False). Its reports are in the folder of the run that was given, in any case.
+        that which it started from (False). The adapted one has a threshold of its own. The reports are in the folder of the run
+        that was given, in any case.
         """
         config = read_config(workdir, flag)
         if adapted is not None and config.method != SELF_TRAINING:
             raise InputError(f"{flag}={workdir}: must be a run of self-training, to choose whether it is the adapted network")
-        verdict = read_choice(Path(workdir), flag)
-        if adapted is False or (adapted is None and verdict and not verdict.adapted):
+        choice = read_choice(Path(workdir), flag)
+        if adapted is False or (adapted is None and choice and not choice.adapted):
             start = cls.of_run(config.self_training.start, f"{flag}={workdir}: self_training.start")
             return dataclasses.replace(start, reports=Path(workdir))
         state = load_state(workdir, config, flag)
         variables = {name: inference_variables(state, name) for name in STATISTICS}
-        return cls(config, variables, config.model.batch_statistics, int(state.step), _provenance(config, workdir, state),
-                   read_prior(workdir, flag), Path(workdir))
+        network = cls(config, variables, config.model.batch_statistics, int(state.step), _provenance(config, workdir, state),
+                      read_prior(workdir, flag), Path(workdir))
+        return network if choice is None or choice.threshold is None else network._applied(threshold=choice.threshold)
 
     @classmethod
     def of_folder(cls, folder: str | os.PathLike, flag: str = "--model") -> "TrainedNetwork":

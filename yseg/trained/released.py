@@ -21,14 +21,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from yseg.config import Experiment, Inference, InputError, Model, Sampling, check, statistics_name
+from yseg.config import LOCAL, SECTION, VOLUME, Experiment, Inference, InputError, Model, Sampling, check, statistics_name
 from yseg.metrics.shapes import Prior, prior_from
 from yseg.models import segmentation_network
 
 DESCRIPTION, WEIGHTS = "model.json", "weights.npz"
 FORMAT, VERSION = "yseg model", 2  # version 1 had no prior, and every section was segmented by itself
-# How grey levels are prepared. A reader refuses any other way; `yseg.trained.export` does not export a run that has one.
-NORMALISATION = {"method": "z-score", "statistics": "mean and standard deviation of the whole volume that is segmented"}
+# Whose mean and standard deviation grey levels are z-scored by. A reader refuses any other way.
+STATISTICS_OF = {
+    VOLUME: "mean and standard deviation of the whole volume that is segmented",
+    SECTION: "mean and standard deviation of each section that is segmented",
+    LOCAL: "mean and standard deviation in a Gaussian window of the section that is segmented"}
 
 
 def read_released(folder: str | os.PathLike, flag: str) -> tuple[Experiment, dict[str, Any], dict[str, Any], Prior | None]:
@@ -55,15 +58,28 @@ def read_released(folder: str | os.PathLike, flag: str) -> tuple[Experiment, dic
     try:
         found = _from_version_1(found) if version == 1 else found
         config = _config(found, f"{where}: {DESCRIPTION}")
-        normalisation, expected, provenance = found["normalisation"], found["weights"]["sha256"], dict(found["provenance"])
+        expected, provenance = found["weights"]["sha256"], dict(found["provenance"])
         prior = None if found["prior"] is None else prior_from(found["prior"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{where}: {DESCRIPTION} is damaged; must be as launch.export wrote it") from error
-    if normalisation != NORMALISATION:
-        raise InputError(f"{where}: {DESCRIPTION} has normalisation {normalisation!r}; must be {NORMALISATION!r}")
     return config, _read_weights(Path(folder) / WEIGHTS, expected, config.model, where), provenance, prior
+
+
+def normalisation(sampling: Sampling) -> dict[str, Any]:
+    """How grey levels are prepared for a network, as model.json says it."""
+    window = {"window_nm": sampling.local_nm} if sampling.normalization == LOCAL else {}
+    return {"method": "z-score", "statistics": STATISTICS_OF[sampling.normalization], **window}
+
+
+def _sampling(found, **fields):
+    """The Sampling that has a normalisation of model.json, and other fields."""
+    for name in STATISTICS_OF:
+        sampling = Sampling(normalization=name, local_nm=found.get("window_nm", Sampling().local_nm), **fields)
+        if normalisation(sampling) == found:
+            return sampling
+    raise InputError(f"normalisation {found!r}; must be a z-score by {' or '.join(STATISTICS_OF.values())}")
 
 
 def _from_version_1(found):
@@ -79,7 +95,8 @@ def _config(found, name):
         model = dacite.from_dict(Model, found["architecture"], strict)
         inference = dacite.from_dict(Inference, found["inference"], strict)
         # No patch is cut, but a config has a size of patches that fits its network.
-        sampling = Sampling(working_pixel_size_nm=found["working_pixel_size_nm"], patch_size=2**model.levels)
+        sampling = _sampling(found["normalisation"], working_pixel_size_nm=found["working_pixel_size_nm"],
+                             patch_size=2**model.levels)
         model = dataclasses.replace(model, batch_statistics=statistics_name(model.batch_statistics))
         config = Experiment(name=found["provenance"]["experiment"], model=model, sampling=sampling, inference=inference)
         check(config)
