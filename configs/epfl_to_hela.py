@@ -32,6 +32,6 @@ def get_config(method="self_training"):
         sampling=Sampling(working_pixel_size_nm=16.0, patch_size=96, batch_size=4),
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=16),
-        loss=Loss(name="soft_jaccard"),
+        loss=Loss(name="jaccard_cross_entropy"),
         optimizer=Optimizer(steps=2700),
     )

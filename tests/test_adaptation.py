@@ -174,9 +174,13 @@ def test_a_run_that_has_seen_labels_of_the_target_is_refused(adapted, tmp_path):
 def test_the_choice_is_written_down_and_is_the_network_that_is_used(adapted, tmp_path):
     content = json.loads((adapted / CHOICE).read_text())
     config, prior = read_config(adapted), read_prior(adapted)
-    weights = depth_weights(config.inference.depth_nm, open_own_domain(config, "target", with_labels=False).spacing_nm)
-    before = signs_of(averaged(pseudo(adapted, 0, "probabilities"), weights) >= 0.5, prior, 10.0)
-    assert content["unadapted"] == before._asdict()
+    volume = open_own_domain(config, "target", with_labels=False)
+    found = np.zeros(volume.split.train.shape)
+    for box, values in load_run(adapted, False).predict(volume, [volume.split.train]):
+        found[box.relative_to(volume.split.train).slices] = values[..., 1]
+    before = signs_of(found >= 0.5, prior, 10.0)
+    assert content["unadapted"] == pytest.approx(before._asdict())
+    before = Signs(**content["unadapted"])
     assert judge_adaptation(before, Signs(**content["adapted"]), prior) == (content["use"] == "adapted", content["reason"])
     assert 0.4 <= content["threshold"] <= 0.6
     for choice, threshold in ((True, content["threshold"]), (False, 0.5)):

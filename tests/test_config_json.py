@@ -163,8 +163,11 @@ def test_a_run_of_the_version_before_averages_has_every_section_by_itself():
 
 def test_a_run_of_the_version_before_own_thresholds_has_that_of_the_config():
     written = json.loads(to_json(experiment(method="self_training")))
-    del written["self_training"]["threshold_shift"]
-    assert from_json(json.dumps(written | {"version": 4})).self_training.threshold_shift == 0.0
+    del written["self_training"]["threshold_shift"], written["sampling"]["normalization"], written["sampling"]["local_nm"]
+    written["self_training"]["paste"] = 0.5
+    found = from_json(json.dumps(written | {"version": 4}))
+    assert found.self_training == dataclasses.replace(experiment().self_training, threshold_shift=0.0)
+    assert found.sampling == experiment().sampling
 
 
 # --- What cannot be read ---

@@ -202,7 +202,6 @@ class SelfTraining:
                            at_least=1)
     threshold_shift: float = knob(0.1, "how far `inference.threshold` is moved at most, to where the adapted network agrees best"
                                   " with its last pseudo-labels", at_least=0, at_most=0.5)
-    paste: float = knob(0.5, "share of the target's patches that get the foreground of a source patch", at_least=0, at_most=1)
 
 
 @dataclasses.dataclass

@@ -74,7 +74,8 @@ def _from_version_3(fields):
 
 
 def _from_version_4(fields):
-    """The fields of a config.json of version 4, before an adapted network had a threshold of its own and grey levels a choice."""
+    """The fields of a config.json of version 4: foreground was pasted, thresholds and normalisation were the same for all."""
     usual = Sampling()
     sampling = {**fields["sampling"], "normalization": usual.normalization, "local_nm": usual.local_nm}
-    return {**fields, "sampling": sampling, "self_training": {**fields["self_training"], "threshold_shift": 0.0}}
+    self_training = {name: value for name, value in fields["self_training"].items() if name != "paste"}
+    return {**fields, "sampling": sampling, "self_training": {**self_training, "threshold_shift": 0.0}}

@@ -10,7 +10,7 @@ from yseg.config import SelfTraining
 from yseg.methods import METHODS, Batch, context_of
 from yseg.runs.resolve import resolve
 from yseg.training.state import create_state, inference_variables
-from yseg.training.step import make_batch, make_step
+from yseg.training.step import make_step
 
 
 def setting(**fields):
@@ -51,15 +51,3 @@ def test_other_methods_keep_no_average():
     state = create_state(resolve(experiment(method="coral")), jax.random.key(0))
     assert state.average == {}
     jax.tree.map(np.testing.assert_array_equal, inference_variables(state, "training")["params"], state.params["network"])
-
-
-def test_foreground_of_the_source_is_pasted_as_it_lies_in_the_augmented_source_patch():
-    raw, augmentation = raw_of(), experiment().augmentation
-    raw["labels"] = np.zeros((2, 16, 16), np.int8)
-    raw["labels"][:, 6:10, 6:10] = 1
-    plain, pasted = (make_batch(raw, jax.random.key(0), augmentation, paste) for paste in (0.0, 1.0))
-    np.testing.assert_array_equal(plain.target_labels, raw["target_labels"])
-    np.testing.assert_array_equal(pasted.target_labels[:, 6:10, 6:10], 1)
-    np.testing.assert_allclose(pasted.target[:, 6:10, 6:10], plain.labelled[:, 6:10, 6:10], atol=1e-6)
-    np.testing.assert_array_equal(pasted.target[:, :3], plain.target[:, :3])
-    np.testing.assert_array_equal(pasted.labelled, plain.labelled)

@@ -151,7 +151,8 @@ def jaccard_cross_entropy(logits: Float[Array, "batch y x class"], labels: Int[A
     usual loss of medical segmentation: Isensee et al., nnU-Net, Nature Methods 2021 (there with Dice). Arguments as
     `cross_entropy`.
     """
-    return sum(part(logits, labels, class_weights=class_weights, axis_name=axis_name) for part in (soft_jaccard, cross_entropy))
+    overlap = soft_jaccard(logits, labels, class_weights=class_weights, axis_name=axis_name)
+    return overlap + cross_entropy(logits, labels, class_weights=class_weights, axis_name=axis_name)
 
 
 def segmentation_loss(loss: Loss) -> Callable[..., Float[Array, ""]]:

@@ -13,7 +13,7 @@ from yseg.data.pseudo_labels import agreeing_threshold
 from yseg.files import write_whole
 from yseg.metrics.shapes import Prior
 from yseg.metrics.signs import judge_adaptation, signs_of
-from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, read_labels, read_probabilities
+from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, read_labels
 from yseg.training.state import TrainState
 
 CHOICE = "choice.json"  # file of a run
@@ -28,8 +28,8 @@ class Choice(NamedTuple):
     threshold: float | None
 
 
-def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities, *, volume: Volume,
-                prior: Prior) -> Callable[[TrainState], None]:
+def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities, *, volume: Volume, prior: Prior,
+                start: TrainState) -> Callable[[TrainState], None]:
     """`choose(state)` writes into the folder of a run whether the network of its last state is used, why, and its threshold.
 
     Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
@@ -38,10 +38,11 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
 
     Args:
       config: of the run.
-      workdir: its folder; the probabilities of step 0 in it are those of the network that it started from.
+      workdir: its folder.
       probabilities_of: see `yseg.runs.renewal.make_probabilities`.
       volume: of the target.
       prior: of the source.
+      start: before the first step.
     """
     usual, shift, folder = config.inference.threshold, config.self_training.threshold_shift, workdir / PSEUDO_LABELS
 
@@ -49,14 +50,14 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
         if (workdir / CHOICE).exists() or not (folder / "0").exists():  # of no step, there is nothing to choose
             return
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        before, after = (averaged(found, weights) for found in (read_probabilities(folder / "0"), probabilities_of(state)))
+        before, after = (averaged(probabilities_of(each), weights) for each in (start, state))
         last = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
         threshold = agreeing_threshold(after, read_labels(folder / str(last)), max(usual - shift, 0.0), min(usual + shift, 1.0))
-        signs = [signs_of(found >= level, prior, config.sampling.working_pixel_size_nm)
-                 for found, level in ((before, usual), (after, threshold))]
-        verdict = judge_adaptation(*signs, prior)
+        signs, adapted_signs = (signs_of(found >= level, prior, config.sampling.working_pixel_size_nm)
+                                for found, level in ((before, usual), (after, threshold)))
+        verdict = judge_adaptation(signs, adapted_signs, prior)
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
-                   UNADAPTED: signs[0]._asdict(), ADAPTED: signs[1]._asdict()}
+                   UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     return lambda state: parallel.on_main(write, state)

@@ -131,7 +131,7 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
         probabilities_of = make_probabilities(config, domains.target, regions["target"], predictors)
         renew = make_renewal(config, workdir, probabilities_of, volume=domains.target, prior=prior, reader=reader,
                              estimate=estimate)
-        choose = make_choice(config, workdir, probabilities_of, volume=domains.target, prior=prior)
+        choose = make_choice(config, workdir, probabilities_of, volume=domains.target, prior=prior, start=start)
     return Prepared(config, workdir, start, devices, domains, prior, reader, target_reader, jax.random.fold_in(key, TRAINING),
                     estimate, validate, draw, renew, choose)
 
@@ -167,7 +167,7 @@ def initial_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
                          " to its end")
     variables = inference_variables(trained, "training" if teaches_itself else started.model.batch_statistics)
     return state.replace(params={"network": variables["params"]}, batch_stats=variables["batch_stats"],
-                         average=variables["params"] if teaches_itself else {})
+                         target_stats=trained.target_stats, average=variables["params"] if teaches_itself else {})
 
 
 def compiled_step(config: Experiment, devices: parallel.Devices | None = None) -> Callable[..., Any]:

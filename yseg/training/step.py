@@ -13,17 +13,16 @@ from yseg import parallel
 from yseg.config import Augmentation, Experiment
 from yseg.data.augment import augment_geometry, augment_intensity
 from yseg.data.grey_levels import z_score
-from yseg.data.paste import paste_foreground
 from yseg.methods import Batch, MethodLoss, context_of, loss_of
 from yseg.methods.parts import sample_keys
 from yseg.training.state import TrainState, make_optimizer, make_schedule, segmentation_part
 
 # Keys of augmentation come from another branch than the loss's, so that a method can draw more without changing the images.
 AUGMENTATION, LOSS = 0, 1
-LABELLED, TARGET, JOINT, PASTE = range(4)  # purposes of keys of augmentation
+LABELLED, TARGET, JOINT = range(3)  # purposes of keys of augmentation
 
 
-def make_batch(raw: Mapping[str, Array], key: PRNGKeyArray, augmentation: Augmentation, paste: float = 0.0) -> Batch:
+def make_batch(raw: Mapping[str, Array], key: PRNGKeyArray, augmentation: Augmentation) -> Batch:
     """The augmented, normalised `Batch` of raw patches.
 
     Args:
@@ -33,7 +32,6 @@ def make_batch(raw: Mapping[str, Array], key: PRNGKeyArray, augmentation: Augmen
         joint_labels and joint_statistics.
       key: random key of the step.
       augmentation: of every patch.
-      paste: share of the target's patches with pseudo-labels that get foreground of the source, see `yseg.data.paste`.
     """
     def moved(purpose, name, labels):
         images, keys = z_score(raw[name], raw[f"{name}_statistics"]), sample_keys(key, purpose, raw["index"])
@@ -47,9 +45,6 @@ def make_batch(raw: Mapping[str, Array], key: PRNGKeyArray, augmentation: Augmen
     (labelled, labels), target, target_labels = moved(LABELLED, "labelled", "labels"), None, None
     if "target" in raw:
         target, target_labels = moved(TARGET, "target", "target_labels")
-        if target_labels is not None and paste:
-            target, target_labels = paste_foreground(sample_keys(key, PASTE, raw["index"]), target, target_labels,
-                                                     pasted=labelled, pasted_labels=labels, probability=paste)
         target = tinted(TARGET, target)
     joint, joint_labels = moved(JOINT, "joint", "joint_labels") if "joint" in raw else (None, None)
     joint = None if joint is None else tinted(JOINT, joint)
@@ -71,11 +66,11 @@ def make_step(config: Experiment, network: nn.Module, axis_name: str | None = No
     """
     optimizer, schedule = make_optimizer(config.optimizer), make_schedule(config.optimizer)
     context, loss = context_of(config, network, axis_name), loss or loss_of(config)
-    decay, paste = config.self_training.average, config.self_training.paste
+    decay = config.self_training.average
 
     def step(state, raw, key):
         key = jax.random.fold_in(key, state.step)
-        batch = make_batch(raw, jax.random.fold_in(key, AUGMENTATION), config.augmentation, paste)
+        batch = make_batch(raw, jax.random.fold_in(key, AUGMENTATION), config.augmentation)
         progress = state.step.astype(jnp.float32) / config.optimizer.steps
 
         def loss_of_parameters(params):
