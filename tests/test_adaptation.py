@@ -16,11 +16,13 @@ from launch import adapt as launcher
 from launch import program
 from yseg.config import JOINT, Optimizer, Record, Sampling, SelfTraining, TargetLabels
 from yseg.config_json import from_json, to_json
+from yseg.data import sampled
 from yseg.data.depth import averaged, depth_weights, section_spacing
 from yseg.data.domain import open_domains, open_own_domain, training_regions
 from yseg.data.prior import prior_of
 from yseg.data.pseudo_labels import pseudo_labels
 from yseg.metrics.signs import Signs, judge_adaptation, signs_of
+from yseg.runs import renewal
 from yseg.runs.choice import CHOICE, choice_line
 from yseg.runs.folder import FIRST_STAGE, load_state, read_config, read_prior
 from yseg.runs.renewal import PSEUDO_LABELS
@@ -100,7 +102,7 @@ def test_pseudo_labels_are_made_of_probabilities_that_are_remembered_and_kept(ad
     weights = depth_weights(config.inference.depth_nm, open_own_domain(config, "target", with_labels=False).spacing_nm)
     assert len(weights) > 1
     for step, values in ((0, first), (3, second)):
-        expected = pseudo_labels(averaged(values, weights), prior, pixel_size_nm=10.0)
+        expected, = pseudo_labels([averaged(values, weights)], prior, pixel_size_nm=10.0)
         np.testing.assert_array_equal(expected, pseudo(adapted, step, "labels"))
 
 
@@ -127,6 +129,26 @@ def test_read_as_needed_the_volumes_give_the_same(adapted, tmp_path):
     yseg.train(tiny(sampling=Sampling(patch_size=16, batch_size=2, reader="streaming")), tmp_path / "run", quiet=True)
     for one, other in zip(*(jax.tree.leaves(state_of(each).params) for each in (adapted, tmp_path / "run")), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_of_a_huge_target_parts_are_looked_at(adapted, tmp_path, monkeypatch):
+    monkeypatch.setattr(renewal, "LARGEST", 1500)
+    monkeypatch.setattr(sampled, "PARTS", 2)
+    large = target(image="phantom://target/image?shape=3,64,200&seed=2&microscope=0", labels="")
+    config = second_stage(tiny(target=dataclasses.replace(large, test_fraction=0.0)), adapted / FIRST_STAGE)
+    yseg.train(config, tmp_path / "run", quiet=True)
+    places = renewal.parts_of(open_own_domain(config, "target", with_labels=False), config.sampling.patch_size)
+    assert len(places) == 2
+    labels, chances = (pseudo(tmp_path / "run", 3, name) for name in ("labels", "probabilities"))
+    assert labels.shape == (3, 64, 200)
+    looked_at = np.zeros(labels.shape, bool)
+    for place in places:
+        looked_at[place.slices] = True
+    assert not labels[~looked_at].any()
+    assert not chances[~looked_at].any()
+    inner = [chances[place.slices][:, 2:-2, 2:-2] for place in places]
+    assert all((part > 0).all() for part in inner)
+    assert json.loads((tmp_path / "run" / CHOICE).read_text())["use"] in ("adapted", "unadapted")
 
 
 @pytest.mark.slow
@@ -178,7 +200,7 @@ def test_the_choice_is_written_down_and_is_the_network_that_is_used(adapted, tmp
     found = np.zeros(volume.split.train.shape)
     for box, values in load_run(adapted, False).predict(volume, [volume.split.train]):
         found[box.relative_to(volume.split.train).slices] = values[..., 1]
-    before = signs_of(found >= 0.5, prior, 10.0)
+    before = signs_of([found >= 0.5], prior, 10.0)
     assert content["unadapted"] == pytest.approx(before._asdict())
     before = Signs(**content["unadapted"])
     assert judge_adaptation(before, Signs(**content["adapted"]), prior) == (content["use"] == "adapted", content["reason"])

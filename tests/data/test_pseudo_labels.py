@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from yseg.data.pseudo_labels import agreeing_threshold, pseudo_labels
+from yseg.data import pseudo_labels as module
 from yseg.metrics.shapes import Prior
 
 NM = 10.0
 PRIOR = Prior(share=0.05, least_area_nm2=20.0 * NM**2, least_solidity=0.8)
+
+
+def pseudo_labels(values, *arguments, **options):
+    """Of a volume that is looked at as a whole."""
+    return module.pseudo_labels([values], *arguments, **options)[0]
+
+
+def agreeing_threshold(values, labels, lowest, highest):
+    return module.agreeing_threshold([values], [labels], lowest, highest)
 
 
 def scene():
@@ -75,7 +84,22 @@ def test_a_single_section_may_hold_objects():
     assert (pseudo_labels(values, PRIOR._replace(share=(values > 0.5).mean()), pixel_size_nm=NM)[0, 15, 15] == 1).all()
 
 
+def test_parts_share_one_ranking():
+    values = scene()
+    prior = PRIOR._replace(share=(values > 0.5).mean())
+    whole = pseudo_labels(values, prior, pixel_size_nm=NM)
+    parts = module.pseudo_labels([values[:, :40], values[:, 40:]], prior, pixel_size_nm=NM)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    assert (parts[0] == 1).mean() > 1.5 * (parts[1] == 1).mean()
+
+
 class TestAgreeingThreshold:
+    def test_parts_count_together(self):
+        random = np.random.default_rng(1)
+        values, labels = random.random((4, 20, 30)), random.integers(-1, 2, (4, 20, 30))
+        assert module.agreeing_threshold(list(values[:, None]), list(labels[:, None]), 0.1, 0.9) == agreeing_threshold(
+            values, labels, 0.1, 0.9)
+
     def test_it_has_the_largest_iou_of_all_in_the_range_over_what_is_known(self):
         random = np.random.default_rng(0)
         labels = random.integers(-1, 2, (3, 30, 40)).astype(np.int8)

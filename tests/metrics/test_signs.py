@@ -15,15 +15,17 @@ def test_signs_are_those_of_a_mask():
     mask[:2, 5:15, 5:15] = True  # 100 pixels in two sections of three
     mask[2, 10:20, 5:15] = True  # half of it moved on
     mask[1, 30:33, 30:33] = True  # too small
-    found = signs_of(mask, PRIOR, 10.0)
+    found = signs_of([mask], PRIOR, 10.0)
+    assert signs_of([mask, mask], PRIOR, 10.0) == found
+    assert signs_of([mask, np.zeros_like(mask)], PRIOR, 10.0) == found._replace(share=found.share / 2)
     assert found.agreement == pytest.approx(2 * (100 + 50) / ((100 + 109) + (109 + 100)))
     assert found.plausible == pytest.approx(300 / 309)
     assert found.share == pytest.approx(309 / 4800)
 
 
 def test_of_nothing_or_one_section_they_say_nothing():
-    assert signs_of(np.zeros((2, 9, 9), bool), PRIOR, 10.0) == (None, None, 0.0)
-    assert signs_of(np.ones((1, 9, 9), bool), PRIOR, 10.0) == (None, 1.0, 1.0)
+    assert signs_of([np.zeros((2, 9, 9), bool)], PRIOR, 10.0) == (None, None, 0.0)
+    assert signs_of([np.ones((1, 9, 9), bool)], PRIOR, 10.0) == (None, 1.0, 1.0)
 
 
 @pytest.mark.parametrize(("changes", "adapted", "named"), [

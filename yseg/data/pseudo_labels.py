@@ -5,6 +5,9 @@ class-balanced self-training, ECCV 2018), where the share of foreground and the 
 of the source, say what is to be believed.
 """
 
+import itertools
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
@@ -15,9 +18,9 @@ UNKNOWN = -1
 THRESHOLDS = 21  # that are compared
 
 
-def pseudo_labels(probabilities: np.ndarray, prior: Prior, *, pixel_size_nm: float, certain: float = 0.7,
-                  doubtful: float = 1.5) -> np.ndarray:
-    """What to believe of predictions, int8 [z, y, x]: 1 = foreground, 0 = background, -1 = left open.
+def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, certain: float = 0.7,
+                  doubtful: float = 1.5) -> list[np.ndarray]:
+    """What to believe of predictions, int8 [z, y, x] for each part: 1 = foreground, 0 = background, -1 = left open.
 
     The most probable voxels, as many as the share of the source says, are foreground where their components in a section, with
     holes filled, are large and smooth enough for the source; but objects that lie in one section alone, or that have no voxel
@@ -26,14 +29,18 @@ def pseudo_labels(probabilities: np.ndarray, prior: Prior, *, pixel_size_nm: flo
     background, such as what surrounds an object that is believed; it would grow if that was left open.
 
     Args:
-      probabilities: of foreground, [z, y, x] on the working grid, averaged in depth.
+      parts: of the volume: probabilities of foreground, [z, y, x] on the working grid, averaged in depth.
       prior: of the source.
       pixel_size_nm: of the working grid.
       certain, doubtful: multiples of the share.
     """
-    values = np.asarray(probabilities, np.float32)
-    core, edge, fringe = (_quantile(values, share) for share in
-                          (certain * prior.share, prior.share, min(0.5, doubtful * prior.share)))
+    core, edge, fringe = _quantiles(np.concatenate([part.ravel() for part in parts]),
+                                    (certain * prior.share, prior.share, min(0.5, doubtful * prior.share)))
+    return [_labels(part, prior, pixel_size_nm, core, edge, fringe) for part in parts]
+
+
+def _labels(values, prior, pixel_size_nm, core, edge, fringe):
+    """The pseudo-labels of a part, by the probabilities that count as core, edge and fringe."""
     foreground = _plausible(values >= edge, prior, pixel_size_nm)
     candidates = section_shapes(_plausible(values >= fringe, prior, pixel_size_nm))
     with_foreground = ndimage.maximum(foreground, candidates.numbers, np.arange(1, len(candidates.areas) + 1))
@@ -43,23 +50,22 @@ def pseudo_labels(probabilities: np.ndarray, prior: Prior, *, pixel_size_nm: flo
     return labels
 
 
-def agreeing_threshold(probabilities: np.ndarray, labels: np.ndarray, lowest: float, highest: float) -> float:
+def agreeing_threshold(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray], lowest: float, highest: float) -> float:
     """The threshold in a range at which the foreground of predictions agrees best with pseudo-labels: has the largest IoU.
 
     An overlap loss makes a network call foreground what it is unsure of, such as the rims of structures, and the more so the less
     sure it is; so in the target more than in the source.
 
     Args:
-      probabilities: of foreground, [z, y, x].
-      labels: pseudo-labels int8 [z, y, x]; what is open does not count.
+      parts: of the volume: probabilities of foreground, [z, y, x].
+      labels: their pseudo-labels int8 [z, y, x]; what is open does not count.
       lowest, highest: of the range; where all in it are alike, or nothing is foreground, the middle.
     """
     thresholds = np.linspace(lowest, highest, THRESHOLDS)
     reached = np.zeros((2, THRESHOLDS + 1), np.int64)  # of background and foreground, how many reach so many of the thresholds
-    for section, known in zip(probabilities, labels, strict=True):
-        for label in (0, 1):
-            reached[label] += np.bincount(np.searchsorted(thresholds, section[known == label], "right"),
-                                          minlength=THRESHOLDS + 1)
+    pairs = itertools.chain.from_iterable(zip(part, known, strict=True) for part, known in zip(parts, labels, strict=True))
+    for (section, known), label in itertools.product(pairs, (0, 1)):
+        reached[label] += np.bincount(np.searchsorted(thresholds, section[known == label], "right"), minlength=THRESHOLDS + 1)
     wrong, right = reached[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
     iou = right / np.maximum(wrong + reached[1].sum(), 1)
     best = np.flatnonzero(iou == iou.max())
@@ -72,10 +78,10 @@ def _plausible(mask, prior, pixel_size_nm):
     return of_components(~implausible(shapes, prior, pixel_size_nm), shapes.numbers)
 
 
-def _quantile(values, share):
-    """The value that a share of the values reach."""
-    count = min(max(round(share * values.size), 1), values.size)
-    return np.partition(values.ravel(), values.size - count)[values.size - count]
+def _quantiles(values, shares):
+    """The values [share] that these shares of the values [n] reach."""
+    places = [values.size - min(max(round(share * values.size), 1), values.size) for share in shares]
+    return np.partition(values, places)[places]
 
 
 def _unsure(foreground, values, core):

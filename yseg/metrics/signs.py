@@ -4,6 +4,7 @@ Whether an adaptation helped cannot be seen in its loss. But structures go on fr
 that were labelled in the source; mistakes do so less.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,20 +35,23 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def signs_of(foreground: np.ndarray, prior: Prior, pixel_size_nm: float) -> Signs:
+def signs_of(parts: Sequence[np.ndarray], prior: Prior, pixel_size_nm: float) -> Signs:
     """The Signs of a mask.
 
     Args:
-      foreground: bool [z, y, x].
+      parts: of the mask, bool [z, y, x].
       prior: of the source.
       pixel_size_nm: of the mask, in y and x.
     """
-    inner = np.count_nonzero(foreground[1:]) + np.count_nonzero(foreground[:-1])
-    agreement = 2 * np.count_nonzero(foreground[1:] & foreground[:-1]) / inner if inner else None
-    shapes = section_shapes(foreground)
-    total = shapes.areas.sum()
-    plausible = float(shapes.areas[~implausible(shapes, prior, pixel_size_nm)].sum() / total) if total else None
-    return Signs(agreement, plausible, float(foreground.mean()))
+    both = either = total = fitting = voxels = 0
+    for part in parts:
+        both += int(np.count_nonzero(part[1:] & part[:-1]))
+        either += int(np.count_nonzero(part[1:]) + np.count_nonzero(part[:-1]))
+        shapes = section_shapes(part)
+        fitting += int(shapes.areas[~implausible(shapes, prior, pixel_size_nm)].sum())
+        total += int(shapes.areas.sum())
+        voxels += part.size
+    return Signs(2 * both / either if either else None, fitting / total if total else None, total / voxels)
 
 
 def judge_adaptation(before: Signs, after: Signs, prior: Prior) -> Verdict:

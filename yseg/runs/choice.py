@@ -9,6 +9,7 @@ from yseg import parallel
 from yseg.config import InputError, ResolvedExperiment
 from yseg.data.depth import averaged, depth_weights
 from yseg.data.domain import Volume
+from yseg.data.patches import Region
 from yseg.data.pseudo_labels import agreeing_threshold
 from yseg.files import write_whole
 from yseg.metrics.shapes import Prior
@@ -28,8 +29,8 @@ class Choice(NamedTuple):
     threshold: float | None
 
 
-def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities, *, volume: Volume, prior: Prior,
-                start: TrainState) -> Callable[[TrainState], None]:
+def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities, *, volume: Volume, region: Region,
+                prior: Prior, start: TrainState) -> Callable[[TrainState], None]:
     """`choose(state)` writes into the folder of a run whether the network of its last state is used, why, and its threshold.
 
     Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
@@ -40,7 +41,7 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
       config: of the run.
       workdir: its folder.
       probabilities_of: see `yseg.runs.renewal.make_probabilities`.
-      volume: of the target.
+      volume, region: of the target; the parts of the region are those of `probabilities_of`.
       prior: of the source.
       start: before the first step.
     """
@@ -50,10 +51,11 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
         if (workdir / CHOICE).exists() or not (folder / "0").exists():  # of no step, there is nothing to choose
             return
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        before, after = (averaged(probabilities_of(each), weights) for each in (start, state))
+        before, after = ([averaged(part, weights) for part in probabilities_of(each)] for each in (start, state))
         last = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-        threshold = agreeing_threshold(after, read_labels(folder / str(last)), max(usual - shift, 0.0), min(usual + shift, 1.0))
-        signs, adapted_signs = (signs_of(found >= level, prior, config.sampling.working_pixel_size_nm)
+        threshold = agreeing_threshold(after, read_labels(folder / str(last), region), max(usual - shift, 0.0),
+                                       min(usual + shift, 1.0))
+        signs, adapted_signs = (signs_of([part >= level for part in found], prior, config.sampling.working_pixel_size_nm)
                                 for found, level in ((before, usual), (after, threshold)))
         verdict = judge_adaptation(signs, adapted_signs, prior)
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,

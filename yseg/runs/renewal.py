@@ -1,6 +1,7 @@
 """Pseudo-labels of a run: made by the average of its parameters, renewed every so many steps, and kept beside the checkpoints."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import numpy as np
 
 from yseg import parallel
 from yseg.config import InputError, ResolvedExperiment
+from yseg.data.box import Box
 from yseg.data.depth import averaged, depth_weights
 from yseg.data.domain import Volume
 from yseg.data.patches import Reader, Region
 from yseg.data.pseudo_labels import pseudo_labels
+from yseg.data.sampled import sampled_parts
 from yseg.files import whole_folder
 from yseg.inference.blocks import predict_blocks
 from yseg.metrics.shapes import Prior
@@ -19,44 +22,53 @@ from yseg.training.state import TrainState, inference_variables
 from yseg.volumes.volume import create_volume, open_volume
 
 PSEUDO_LABELS = "pseudo_labels"  # folder of a run; in it one of every renewal, named after its step
-LARGEST = 2**28  # working pixels that are held in memory, in 32 bits
+PROBABILITIES, LABELS = "probabilities.zarr", "labels.zarr"  # in each: of the box of the target's region
+LARGEST = 2**26  # working pixels of the target that are looked at; more than a training of thousands of steps sees
 
 Renewal = Callable[[int, TrainState], None]  # `renew(step, state)`: see `make_renewal`
-Probabilities = Callable[[TrainState], np.ndarray]  # of foreground in the target's training part: see `make_probabilities`
+Probabilities = Callable[[TrainState], list[np.ndarray]]  # of foreground in parts of the target: see `make_probabilities`
 
 
-def make_probabilities(config: ResolvedExperiment, volume: Volume, region: Region,
+def parts_of(volume: Volume, patch_size: int) -> list[Box]:
+    """What pseudo-labels are made for: the target's training part, or parts of it, in voxels, if it is larger than LARGEST.
+
+    Args:
+      volume: of the target.
+      patch_size: in working pixels, which has to fit into each of them.
+    """
+    ratio = volume.grid.ratio
+    return sampled_parts(volume.split.train, int(LARGEST * ratio**2), math.ceil((patch_size + 4) * max(ratio, 1.0)))
+
+
+def make_probabilities(config: ResolvedExperiment, volume: Volume, parts: Sequence[Box],
                        predictors: Callable[..., Any]) -> Probabilities:
-    """`state -> float32 [z, y, x]`: what the network of a state says of the target's training part, on the working grid.
+    """`state -> float32 [z, y, x] of each part`: what the network of a state says of it, on the working pixels inside.
 
     Args:
       config: of the run.
-      volume, region: of the target.
+      volume: of the target.
+      parts: in voxels, see `parts_of`.
       predictors: see `yseg.inference.predictor.make_predictors`.
-
-    Raises:
-      InputError: the training region is too large to be held in memory.
     """
-    if np.prod(region.box.shape) > LARGEST:
-        raise InputError(f"target.image={config.target.image}: {np.prod(region.box.shape)} working pixels in its training part;"
-                         f" must be at most {LARGEST} for self-training: larger pixels, or a larger target.test_fraction")
-
     def probabilities_of(state):
-        blocks = predict_blocks(predictors(inference_variables(state, config.model.batch_statistics)), volume.image, volume.grid,
-                                volume.statistics, regions=[volume.split.train], model=config.model, inference=config.inference,
-                                on_working_grid=True)
-        found = np.zeros(region.box.shape, np.float32)
-        for box, values in blocks:
-            inner = box.intersect(region.box)
+        predict = predictors(inference_variables(state, config.model.batch_statistics))
+        return [_in(part, predict) for part in parts]
+
+    def _in(part, predict):
+        region = volume.grid.inside(part)
+        found = np.zeros(region.shape, np.float32)
+        for box, values in predict_blocks(predict, volume.image, volume.grid, volume.statistics, regions=[part],
+                                          model=config.model, inference=config.inference, on_working_grid=True):
+            inner = box.intersect(region)
             if not inner.is_empty:
-                found[inner.relative_to(region.box).slices] = values[..., 1][inner.relative_to(box).slices]
+                found[inner.relative_to(region).slices] = values[..., 1][inner.relative_to(box).slices]
         return found
 
     return probabilities_of
 
 
-def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities, *, volume: Volume, prior: Prior,
-                 reader: Reader, estimate: Callable[[TrainState], TrainState]) -> Renewal:
+def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Probabilities, *, volume: Volume, region: Region,
+                 prior: Prior, reader: Reader, estimate: Callable[[TrainState], TrainState]) -> Renewal:
     """`renew(step, state)` gives the reader the pseudo-labels that hold at a step, and makes them if the step is due.
 
     They are those of the last multiple of `config.self_training.renew_every`: made by the state of that step, and kept, so that a
@@ -66,7 +78,7 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
       config: of the run.
       workdir: its folder.
       probabilities_of: see `make_probabilities`.
-      volume: of the target.
+      volume, region: of the target; the parts of the region are those of `probabilities_of`.
       prior: of the source.
       reader: that cuts the patches.
       estimate: see `yseg.training.statistics.make_estimate`.
@@ -75,17 +87,19 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
     weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
 
     def write(step, state):
-        probabilities, former = probabilities_of(state), folder / str(step - knobs.renew_every)
+        found, former = probabilities_of(state), folder / str(step - knobs.renew_every)
         if former.exists():
-            probabilities = knobs.memory * read_probabilities(former) + (1 - knobs.memory) * probabilities
-        probabilities = probabilities.astype(np.float16)
-        labels = pseudo_labels(averaged(probabilities, weights), prior, pixel_size_nm=config.sampling.working_pixel_size_nm,
-                               certain=knobs.certain, doubtful=knobs.doubtful)
+            before = read_probabilities(former, region)
+            found = [knobs.memory * old + (1 - knobs.memory) * new for old, new in zip(before, found, strict=True)]
+        found = [part.astype(np.float16) for part in found]
+        labels = pseudo_labels([averaged(part, weights) for part in found], prior, certain=knobs.certain, doubtful=knobs.doubtful,
+                               pixel_size_nm=config.sampling.working_pixel_size_nm)
         with whole_folder(folder / str(step)) as unfinished:
-            for name, values in (("probabilities", probabilities), ("labels", labels)):
-                with create_volume(str(unfinished / f"{name}.zarr"), values.shape, values.dtype,
+            for name, parts in ((PROBABILITIES, found), (LABELS, labels)):
+                with create_volume(str(unfinished / name), region.box.shape, parts[0].dtype,
                                    config.sampling.working_pixel_size_nm) as store:
-                    store.write(values).result()
+                    for place, values in zip(region.patch_boxes, parts, strict=True):
+                        store[place.slices].write(values).result()
 
     def renew(step, state):
         due = step - step % knobs.renew_every
@@ -94,16 +108,21 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
                 raise InputError(f"{folder / str(due)}: is missing; must be the pseudo-labels of step {due}")
             state = estimate(state)
             parallel.on_main(write, step, state)
-        reader.relabel(open_volume(str(folder / str(due) / "labels.zarr")))
+        reader.relabel(open_volume(str(folder / str(due) / LABELS)))
 
     return renew
 
 
-def read_probabilities(folder: Path) -> np.ndarray:
-    """The probabilities float32 [z, y, x] that the pseudo-labels in a folder were made of."""
-    return open_volume(str(folder / "probabilities.zarr")).read().result().astype(np.float32)
+def read_probabilities(folder: Path, region: Region) -> list[np.ndarray]:
+    """The probabilities float32 [z, y, x], of each part of a region, that the pseudo-labels in a folder were made of."""
+    return [part.astype(np.float32) for part in _read(folder / PROBABILITIES, region)]
 
 
-def read_labels(folder: Path) -> np.ndarray:
-    """The pseudo-labels int8 [z, y, x] in a folder."""
-    return open_volume(str(folder / "labels.zarr")).read().result()
+def read_labels(folder: Path, region: Region) -> list[np.ndarray]:
+    """The pseudo-labels int8 [z, y, x], of each part of a region, in a folder."""
+    return _read(folder / LABELS, region)
+
+
+def _read(path, region):
+    store = open_volume(str(path))
+    return [store[place.slices].read().result() for place in region.patch_boxes]

@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from yseg import parallel
 from yseg.config import Experiment, InputError, ResolvedExperiment
 from yseg.data.box import evenly_spaced, sections_of
-from yseg.data.domain import Domains, open_domains, training_regions
+from yseg.data.domain import Domains, open_domains, training_region, training_regions
 from yseg.data.patches import Reader, ResidentReader, batches_together, make_reader
 from yseg.data.prior import prior_of
 from yseg.inference.blocks import predict_blocks
@@ -28,7 +28,7 @@ from yseg.models import segmentation_network
 from yseg.report import loss_curves, panels
 from yseg.runs.choice import choice_line, make_choice
 from yseg.runs.folder import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
-from yseg.runs.renewal import make_probabilities, make_renewal
+from yseg.runs.renewal import make_probabilities, make_renewal, parts_of
 from yseg.runs.resolve import resolve
 from yseg.runs.samples import panel_rows
 from yseg.runs.stages import check_unseen
@@ -88,6 +88,9 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
     check_workdir(config, workdir)
     domains = beside.domains if beside else open_domains(config)
     regions = training_regions(config, domains)
+    parts = parts_of(domains.target, sampling.patch_size) if method.teaches_itself else []
+    if parts and parts != [domains.target.split.train]:
+        regions["target"] = training_region(domains.target, sampling.patch_size, parts)
     key = jax.random.key(config.seed)
     start = initial_state(config, jax.random.fold_in(key, INITIALIZATION))
     trained_on = {name: region for name, region in regions.items() if name != "target" or method.sees_target}
@@ -128,10 +131,10 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
         if prior is None:
             raise InputError(f"source.labels={config.source.labels}: the training part has labels of one class; must have"
                              f" foreground and background with method={config.method}")
-        probabilities_of = make_probabilities(config, domains.target, regions["target"], predictors)
-        renew = make_renewal(config, workdir, probabilities_of, volume=domains.target, prior=prior, reader=reader,
-                             estimate=estimate)
-        choose = make_choice(config, workdir, probabilities_of, volume=domains.target, prior=prior, start=start)
+        probabilities_of = make_probabilities(config, domains.target, parts, predictors)
+        of_target: dict[str, Any] = {"volume": domains.target, "region": regions["target"], "prior": prior}
+        renew = make_renewal(config, workdir, probabilities_of, reader=reader, estimate=estimate, **of_target)
+        choose = make_choice(config, workdir, probabilities_of, start=start, **of_target)
     return Prepared(config, workdir, start, devices, domains, prior, reader, target_reader, jax.random.fold_in(key, TRAINING),
                     estimate, validate, draw, renew, choose)
 
