@@ -197,8 +197,9 @@ def test_the_choice_is_written_down_and_is_the_network_that_is_used(adapted, tmp
     content = json.loads((adapted / CHOICE).read_text())
     config, prior = read_config(adapted), read_prior(adapted)
     volume = open_own_domain(config, "target", with_labels=False)
-    found = np.zeros(volume.split.train.shape)
-    for box, values in load_run(adapted, False).predict(volume, [volume.split.train]):
+    found, start = np.zeros(volume.split.train.shape), load_run(adapted, False)
+    single = dataclasses.replace(start.config, inference=dataclasses.replace(start.config.inference, depth_nm=0.0))
+    for box, values in dataclasses.replace(start, config=single).predict(volume, [volume.split.train]):
         found[box.relative_to(volume.split.train).slices] = values[..., 1]
     before = signs_of([found >= 0.5], prior, 10.0)
     assert content["unadapted"] == pytest.approx(before._asdict())

@@ -50,14 +50,15 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
     def write(state):
         if (workdir / CHOICE).exists() or not (folder / "0").exists():  # of no step, there is nothing to choose
             return
-        weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        before, after = ([averaged(part, weights) for part in probabilities_of(each)] for each in (start, state))
-        last = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-        threshold = agreeing_threshold(after, read_labels(folder / str(last), region), max(usual - shift, 0.0),
-                                       min(usual + shift, 1.0))
-        signs, adapted_signs = (signs_of([part >= level for part in found], prior, config.sampling.working_pixel_size_nm)
-                                for found, level in ((before, usual), (after, threshold)))
+        before, after = probabilities_of(start), probabilities_of(state)
+        # Averages in depth would hide whether sections agree.
+        signs, adapted_signs = (signs_of([part >= usual for part in found], prior, config.sampling.working_pixel_size_nm)
+                                for found in (before, after))
         verdict = judge_adaptation(signs, adapted_signs, prior)
+        weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
+        last = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+        threshold = agreeing_threshold([averaged(part, weights) for part in after], read_labels(folder / str(last), region),
+                                       max(usual - shift, 0.0), min(usual + shift, 1.0))
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")
