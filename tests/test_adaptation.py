@@ -27,6 +27,7 @@ from yseg.runs.choice import CHOICE, choice_line
 from yseg.runs.folder import FIRST_STAGE, load_state, read_config, read_prior
 from yseg.runs.renewal import PSEUDO_LABELS
 from yseg.runs.resolve import resolve
+from yseg.runs.session import prepare
 from yseg.runs.stages import last_stage, second_stage
 from yseg.trained.network import load_run
 from yseg.training.recorder import read_metrics
@@ -148,7 +149,8 @@ def test_of_a_huge_target_parts_are_looked_at(adapted, tmp_path, monkeypatch):
     assert not chances[~looked_at].any()
     inner = [chances[place.slices][:, 2:-2, 2:-2] for place in places]
     assert all((part > 0).all() for part in inner)
-    assert json.loads((tmp_path / "run" / CHOICE).read_text())["use"] in ("adapted", "unadapted")
+    cut_from = prepare(config, tmp_path / "run").reader.cut.keywords["boxes"]["target"]
+    assert all(place.contains(part) for place, part in zip(places, cut_from, strict=True))
 
 
 @pytest.mark.slow

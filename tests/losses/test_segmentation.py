@@ -11,15 +11,7 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from yseg import config
-from yseg.losses import (
-    cross_entropy,
-    focal,
-    jaccard_cross_entropy,
-    segmentation_loss,
-    soft_dice,
-    soft_jaccard,
-    tversky,
-)
+from yseg.losses import cross_entropy, focal, jaccard_cross_entropy, segmentation_loss, soft_dice, soft_jaccard, tversky
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 WEIGHTS = (0.5, 1.0, 3.0)

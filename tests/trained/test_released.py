@@ -16,6 +16,7 @@ from launch import program
 from launch import segment as segmentation
 from yseg.config import Domain, Experiment, Inference, Model, Optimizer, Record, Sampling, no_augmentation
 from yseg.runs.folder import read_config
+from yseg.trained.released import normalisation
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +198,12 @@ def test_the_programs(run, tmp_path, capsys):
         code, out, err = execute(module, *arguments)
         assert (code, out, err.count("\n")) == (program.BAD_INPUT, "", 1), err
         assert err.startswith(said)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(normalization="section"),
+                                      Sampling(normalization="local", local_nm=150.0)])
+def test_grey_levels_are_normalised_as_the_model_says(sampling, model):
+    path = Path(model) / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"normalisation": normalisation(sampling)}))
+    found = yseg.load_model(model).config.sampling
+    assert (found.normalization, found.local_nm) == (sampling.normalization, sampling.local_nm)

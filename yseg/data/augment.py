@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.ndimage import map_coordinates
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 from scipy.interpolate import BSpline
 
 from yseg.config import Augmentation
@@ -90,6 +90,12 @@ def augment_intensity(key: PRNGKeyArray, image: Image, config: Augmentation) -> 
         deviation = jnp.where(draws["noise"] < config.noise_probability, draws["noise_deviation"] * config.noise, 0.0)
         image = image + deviation * jax.random.normal(noise_key, image.shape)
     return image
+
+
+def augment_intensities(keys: Key[Array, "batch"], images: Float[Array, "batch y x channel"],
+                        config: Augmentation) -> Float[Array, "batch y x channel"]:
+    """`augment_intensity` of each sample with its own key."""
+    return jax.vmap(lambda key, image: augment_intensity(key, image, config))(keys, images)
 
 
 def _symmetric(draw, largest):

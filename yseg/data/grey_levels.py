@@ -30,8 +30,7 @@ def statistics(store: ts.TensorStore, max_sections: int = 32, box: Box | None = 
     """
     box = box or Box.whole(store.shape)
     numbers = np.unique(np.linspace(box.start[0], box.stop[0] - 1, min(max_sections, box.shape[0])).round().astype(int))
-    extra = [max(0, size - _SECTION_SIDE) for size in box.shape]
-    rows, columns = (slice(box.start[axis] + extra[axis] // 2, box.stop[axis] - (extra[axis] + 1) // 2) for axis in (1, 2))
+    rows, columns = middle(box)
     count, mean, squares = 0, 0.0, 0.0  # squares: sum of the squared differences from the mean
     for number in numbers:
         section = store[int(number), rows, columns].read().result().astype(np.float64)
@@ -42,6 +41,13 @@ def statistics(store: ts.TensorStore, max_sections: int = 32, box: Box | None = 
         squares += ((section - section.mean()) ** 2).sum() + difference**2 * count * section.size / total
         mean, count = mean + difference * section.size / total, total
     return float(mean), math.sqrt(squares / count) or 1.0
+
+
+def middle(box: Box) -> tuple[slice, slice]:
+    """The rows and columns that statistics of a Box look at: all of them, or the middle 4096."""
+    extra = [max(0, size - _SECTION_SIDE) for size in box.shape]
+    rows, columns = (slice(box.start[axis] + extra[axis] // 2, box.stop[axis] - (extra[axis] + 1) // 2) for axis in (1, 2))
+    return rows, columns
 
 
 def z_score(patches: Num[Array, "batch y x section"], statistics: Float[Array, "2"]) -> Float[Array, "batch y x section"]:

@@ -8,13 +8,14 @@ import tensorstore as ts
 from scipy import ndimage
 
 from yseg.config import LOCAL, SECTION, Sampling
+from yseg.data.box import Box
+from yseg.data.grey_levels import middle
 
 _CHUNK = 512  # rows and columns that are normalised at once
 _REACH = 3.0  # deviations at which the window of a local normalisation is cut off
 _THREADS = 8  # own ones: those that read what is normalised must not wait for them
 _CACHE_BYTES = 2**28
-_SECTION_SIDE = 4096  # rows and columns of a section that its statistics look at, at most
-_LEAST = 1e-3  # deviation below which there is nothing but noise, as a share of the section's
+_LEAST = 1e-3  # the least deviation in a window, as a share of the section's
 
 
 def normalised(image: ts.TensorStore, sampling: Sampling, pixel_size_nm: float) -> ts.TensorStore:
@@ -31,13 +32,12 @@ def normalised(image: ts.TensorStore, sampling: Sampling, pixel_size_nm: float) 
     """
     if sampling.normalization not in (SECTION, LOCAL):
         return image
-    shape, size = image.shape, (min(_CHUNK, image.shape[1]), min(_CHUNK, image.shape[2]))
+    shape = image.shape
 
     @functools.lru_cache(maxsize=4096)
     def of_section(number):
-        extra = [max(0, side - _SECTION_SIDE) for side in shape[1:]]
-        middle = (slice(more // 2, side - (more + 1) // 2) for more, side in zip(extra, shape[1:], strict=True))
-        found = _tissue(image[number, *middle])
+        values = _read(image[number, *middle(Box.whole(shape))])
+        found = values[values != 0]
         return (float(found.mean()), float(found.std()) or 1.0) if found.size else (0.0, 1.0)
 
     def by_section(number, rows, columns):
@@ -59,18 +59,14 @@ def normalised(image: ts.TensorStore, sampling: Sampling, pixel_size_nm: float) 
         for place, number in enumerate(range(numbers.start, numbers.stop)):
             array[place] = (by_section if sampling.normalization == SECTION else locally)(number, rows, columns)
 
+    chunk = (1, *(min(_CHUNK, side) for side in shape[1:]))
     return ts.virtual_chunked(
-        read, dtype=ts.float32, shape=shape, chunk_layout=ts.ChunkLayout(read_chunk_shape=(1, *size)),
+        read, dtype=ts.float32, shape=shape, chunk_layout=ts.ChunkLayout(read_chunk_shape=chunk),
         context=ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}, "data_copy_concurrency": {"limit": _THREADS}}))
 
 
 def _read(store):
     return store.read().result().astype(np.float64)
-
-
-def _tissue(store):
-    values = _read(store)
-    return values[values != 0]
 
 
 def _local_z_score(values, present, sigma):

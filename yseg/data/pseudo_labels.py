@@ -53,8 +53,8 @@ def _labels(values, prior, pixel_size_nm, core, edge, fringe):
 def agreeing_threshold(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray], lowest: float, highest: float) -> float:
     """The threshold in a range at which the foreground of predictions agrees best with pseudo-labels: has the largest IoU.
 
-    An overlap loss makes a network call foreground what it is unsure of, such as the rims of structures, and the more so the less
-    sure it is; so in the target more than in the source.
+    A network need not call as much foreground as it was trained to: an overlap loss, for one, makes it call what it is unsure of,
+    such as the rims of structures.
 
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x].

@@ -14,7 +14,7 @@ from yseg.data.pseudo_labels import agreeing_threshold
 from yseg.files import write_whole
 from yseg.metrics.shapes import Prior
 from yseg.metrics.signs import judge_adaptation, signs_of
-from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, read_labels
+from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, read_last_labels
 from yseg.training.state import TrainState
 
 CHOICE = "choice.json"  # file of a run
@@ -45,10 +45,10 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
       prior: of the source.
       start: before the first step.
     """
-    usual, shift, folder = config.inference.threshold, config.self_training.threshold_shift, workdir / PSEUDO_LABELS
+    usual, shift = config.inference.threshold, config.self_training.threshold_shift
 
     def write(state):
-        if (workdir / CHOICE).exists() or not (folder / "0").exists():  # of no step, there is nothing to choose
+        if (workdir / CHOICE).exists() or not (workdir / PSEUDO_LABELS).exists():  # of no step, there is nothing to choose
             return
         before, after = probabilities_of(start), probabilities_of(state)
         # Averages in depth would hide whether sections agree.
@@ -56,8 +56,7 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
                                 for found in (before, after))
         verdict = judge_adaptation(signs, adapted_signs, prior)
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        last = max(int(path.name) for path in folder.iterdir() if path.name.isdigit())
-        threshold = agreeing_threshold([averaged(part, weights) for part in after], read_labels(folder / str(last), region),
+        threshold = agreeing_threshold([averaged(part, weights) for part in after], read_last_labels(workdir, region),
                                        max(usual - shift, 0.0), min(usual + shift, 1.0))
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}

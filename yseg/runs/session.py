@@ -89,7 +89,7 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
     domains = beside.domains if beside else open_domains(config)
     regions = training_regions(config, domains)
     parts = parts_of(domains.target, sampling.patch_size) if method.teaches_itself else []
-    if parts and parts != [domains.target.split.train]:
+    if parts:
         regions["target"] = training_region(domains.target, sampling.patch_size, parts)
     key = jax.random.key(config.seed)
     start = initial_state(config, jax.random.fold_in(key, INITIALIZATION))

@@ -12,7 +12,7 @@ import numpy as np
 
 from yseg import parallel
 from yseg.config import Augmentation, Model
-from yseg.data.augment import augment_intensity
+from yseg.data.augment import augment_intensities
 from yseg.data.grey_levels import z_score
 from yseg.data.patches import Reader
 from yseg.methods.parts import sample_keys
@@ -45,8 +45,7 @@ def make_estimate(model: Model, reader: Reader, devices: parallel.Devices | None
         params, key = given
         images = z_score(raw["target"], raw["target_statistics"])
         if augmentation is not None:
-            keys = sample_keys(key, 0, raw["index"])
-            images = jax.vmap(lambda key, image: augment_intensity(key, image, augmentation))(keys, images)
+            images = augment_intensities(sample_keys(key, 0, raw["index"]), images, augmentation)
         _, updated = network.apply({"params": params, "batch_stats": totals}, images, True, mutable=["batch_stats"])
         return updated["batch_stats"], {}
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from yseg import parallel
 from yseg.config import Augmentation, Experiment
-from yseg.data.augment import augment_geometry, augment_intensity
+from yseg.data.augment import augment_geometry, augment_intensities
 from yseg.data.grey_levels import z_score
 from yseg.methods import Batch, MethodLoss, context_of, loss_of
 from yseg.methods.parts import sample_keys
@@ -39,8 +39,7 @@ def make_batch(raw: Mapping[str, Array], key: PRNGKeyArray, augmentation: Augmen
         return jax.vmap(lambda key, image, label: augment_geometry(key, image, label, augmentation))(keys, images, known)
 
     def tinted(purpose, images):
-        keys = sample_keys(key, purpose, raw["index"])
-        return jax.vmap(lambda key, image: augment_intensity(key, image, augmentation))(keys, images)
+        return augment_intensities(sample_keys(key, purpose, raw["index"]), images, augmentation)
 
     (labelled, labels), target, target_labels = moved(LABELLED, "labelled", "labels"), None, None
     if "target" in raw:
