@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 
 import jax
@@ -192,6 +193,15 @@ def test_a_run_that_has_seen_labels_of_the_target_is_refused(adapted, tmp_path):
         yseg.adapt(tmp_path / "tuned", tmp_path / "run", quiet=True)
     with pytest.raises(yseg.InputError, match="was trained on labels of the target"):
         yseg.train(tiny(self_training=SelfTraining(start=str(tmp_path / "tuned"))), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_with_another_target_is_refused_as_it_may_be_what_is_used(adapted, tmp_path):
+    config = tiny(self_training=SelfTraining(start=str(adapted / FIRST_STAGE)))
+    for name, value in (("test_fraction", 0.25), ("image", config.source.image)):
+        other = dataclasses.replace(config, target=dataclasses.replace(config.target, **{name: value}))
+        with pytest.raises(yseg.InputError, match=rf"has target\.{name}=.*; must have target\.{name}={re.escape(str(value))}"):
+            yseg.train(other, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 

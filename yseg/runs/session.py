@@ -31,7 +31,7 @@ from yseg.runs.folder import CHECKPOINTS, REPORT, check_workdir, create_workdir,
 from yseg.runs.renewal import make_probabilities, make_renewal, parts_of
 from yseg.runs.resolve import resolve
 from yseg.runs.samples import panel_rows
-from yseg.runs.stages import check_unseen
+from yseg.runs.stages import check_same_target, check_unseen
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import Member, fit
 from yseg.training.recorder import Recorder, read_metrics
@@ -151,8 +151,8 @@ def initial_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
     self-training with those of its own training.
 
     Raises:
-      InputError: the run to start from is no trained one of this very network, or for self-training has seen labels of the
-        target.
+      InputError: the run to start from is no trained one of this very network, or for self-training has another target, or
+        has seen labels of it.
     """
     teaches_itself = METHODS[config.method].teaches_itself
     start = config.self_training.start if teaches_itself else config.target_labels.start
@@ -164,6 +164,7 @@ def initial_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
         raise InputError(f"--from={start}: must hold a network with the same model")
     if teaches_itself:
         check_unseen(started, start)
+        check_same_target(config, started, start)
     trained = load_state(start, started, "--from")
     if trained.step < started.optimizer.steps:
         raise InputError(f"--from={start}: is at step {trained.step} of {started.optimizer.steps}; must be a run that was trained"

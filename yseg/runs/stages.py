@@ -93,6 +93,17 @@ def check_unseen(config: Experiment, start: str | os.PathLike) -> None:
                          " must be a run without them")
 
 
+def check_same_target(config: Experiment, started: Experiment, start: str | os.PathLike) -> None:
+    """InputError if the run `start`, of the config `started`, has another target than the config, or another part for the test.
+
+    Its network is scored and used in place of the adapted one, with its own statistics of the target.
+    """
+    for name in ("image", "pixel_size_nm", "split_axis", "test_fraction"):
+        wanted, found = getattr(config.target, name), getattr(started.target, name)
+        if wanted != found:
+            raise InputError(f"--from={start}: has target.{name}={found}; must have target.{name}={wanted}, as what goes on from it")
+
+
 def first_stage(config: Experiment) -> Experiment:
     """The first stage of an experiment whose method is self-training: the training of a network to start from."""
     return dataclasses.replace(config, method=config.self_training.first)
