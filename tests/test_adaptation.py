@@ -200,7 +200,7 @@ def test_a_start_with_another_target_is_refused_as_it_may_be_what_is_used(adapte
     config = tiny(self_training=SelfTraining(start=str(adapted / FIRST_STAGE)))
     for name, value in (("test_fraction", 0.25), ("image", config.source.image)):
         other = dataclasses.replace(config, target=dataclasses.replace(config.target, **{name: value}))
-        with pytest.raises(yseg.InputError, match=rf"has target\.{name}=.*; must have target\.{name}={re.escape(str(value))}"):
+        with pytest.raises(yseg.InputError, match=rf"has target\.{name}=.*; must have {re.escape(str(value))}"):
             yseg.train(other, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from yseg.report import loss_curves, overlay, panels
+from yseg.report import loss_curves, overlay, panels, side_by_side
 from yseg.report.figures import CLASSES, CORRECT, CURVES, FALSE_ALARM, MISSED, PREDICTION, TRUTH, WRONG_CLASS
 
 
@@ -122,6 +122,15 @@ def test_an_overlay_with_truth_shows_hits_misses_and_false_alarms(tmp_path):
                for colour in (MISSED, CORRECT, FALSE_ALARM)]
     assert columns == sorted(columns)
     assert share(pixels, WRONG_CLASS) == 0
+
+
+def test_segmentations_are_judged_beside_one_another_and_the_bare_section(tmp_path):
+    truth = square()
+    pixels = picture(side_by_side(textured(), truth, {"nothing": 0 * truth, "all of it": truth}, tmp_path / "sides.png",
+                                  title="Section 3", pixel_size_nm=5.0))
+    bare, nothing, everything = np.array_split(pixels[: int(0.8 * len(pixels))], 3, axis=1)  # without the legend
+    assert [share(part, CORRECT) > 1e-3 for part in (bare, nothing, everything)] == [False, False, True]
+    assert [share(part, MISSED) > 1e-3 for part in (bare, nothing, everything)] == [False, True, False]
 
 
 def test_an_overlay_tells_wrong_classes_and_unlabelled_pixels(tmp_path):

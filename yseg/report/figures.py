@@ -124,8 +124,54 @@ def overlay(image: ArrayLike, labels: ArrayLike, path: PathLike, *, title: str, 
     Returns:
       The path.
     """
+    rgb, legend = _judged(grey_image(image), labels, truth)
+    height, width = rgb.shape[:2]
+    inches = SECTION_INCHES / max(height, width)
+    figure = Figure(figsize=(max(4.0, width * inches), height * inches + 0.9), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(filled(title, figure))
+    show_image(axes, rgb)
+    draw_scale_bar(axes, rgb, pixel_size_nm)
+    draw_legend(figure, legend)
+    return write_figure(figure, path)
+
+
+def side_by_side(image: ArrayLike, truth: ArrayLike, segmentations: Mapping[str, ArrayLike], path: PathLike, *, title: str,
+                 pixel_size_nm: float) -> Path:
+    """Draw one section, and beside it what is right and wrong in several segmentations of it.
+
+    Args:
+      image: real [y, x].
+      truth: int [y, x], the true classes, -1 = no label.
+      segmentations: from a heading to the predicted classes, int [y, x].
+      path: of the PNG; its folder is made if need be.
+      title: over the whole figure.
+      pixel_size_nm: size of a pixel in y and x.
+
+    Returns:
+      The path.
+    """
+    grey, legend = grey_image(image), {}
+    panels_of = {"image": grey}
+    for heading, labels in segmentations.items():
+        panels_of[heading], colours = _judged(grey, labels, truth)
+        legend.update(colours)
+    height, width = grey.shape[:2]
+    inches = SECTION_INCHES / max(height, len(panels_of) * width)
+    figure = Figure(figsize=(max(4.0, len(panels_of) * (width * inches + 0.1)), height * inches + 1.2), layout="constrained")
+    figure.suptitle(filled(title, figure))
+    for axes, (heading, rgb) in zip(figure.subplots(1, len(panels_of), squeeze=False)[0], panels_of.items(), strict=True):
+        axes.set_title(heading, fontsize=10)
+        show_image(axes, rgb)
+        draw_scale_bar(axes, rgb, pixel_size_nm)
+    draw_legend(figure, legend)
+    return write_figure(figure, path)
+
+
+def _judged(rgb: np.ndarray, labels: ArrayLike, truth: ArrayLike | None) -> tuple[np.ndarray, dict[str, str]]:
+    """An image [y, x, 3] with its segmentation on it, right and wrong in it told apart if the truth is given; and the legend."""
     labels = np.asarray(labels).astype(int)
-    rgb, classes = grey_image(image), int(np.max(labels, initial=0))
+    classes = int(np.max(labels, initial=0))
     if truth is not None:
         truth = np.asarray(truth)
         labelled, predicted, true = truth >= 0, labels > 0, truth > 0
@@ -146,15 +192,7 @@ def overlay(image: ArrayLike, labels: ArrayLike, path: PathLike, *, title: str, 
     if truth is not None and not labelled.all():
         rgb = _stripe(rgb, ~labelled)
         legend["no label"] = "#808080"
-    height, width = rgb.shape[:2]
-    inches = SECTION_INCHES / max(height, width)
-    figure = Figure(figsize=(max(4.0, width * inches), height * inches + 0.9), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(filled(title, figure))
-    show_image(axes, rgb)
-    draw_scale_bar(axes, rgb, pixel_size_nm)
-    draw_legend(figure, legend)
-    return write_figure(figure, path)
+    return rgb, legend
 
 
 def _is_finite_number(value: object) -> TypeGuard[float]:
