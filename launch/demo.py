@@ -1,0 +1,61 @@
+"""Show what adaptation does: a volume without labels segmented before and after it.
+
+    python -m launch.demo --config=configs/demo.py --workdir=runs/demo
+
+A network is trained on the labelled source and adapted to the target, without its labels. Both are scored on a part of the target
+that no training sees, beside an oracle, which was trained on the labels of the rest of the target. Below the workdir are the runs
+adapted/ and oracle/, segmentations of the whole target before and after the adaptation, and demo.png, what is right and wrong in
+a section. A demo that was interrupted is continued by the same command.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import yseg
+from launch import program
+
+ORACLE_STEPS = 800  # its loss has come to rest
+
+
+def define(values):
+    """Add the program's own flags."""
+    program.define_required("workdir", "the folder of what the demo makes; it is created", values)
+
+
+def main(values):
+    """Train, adapt, score, segment and draw; the table, the picture and the segmentation come last."""
+    from yseg.report import print_table, side_by_side  # needs Matplotlib, for which --help and a bad flag need not wait
+
+    config, workdir = values.config, Path(values.workdir)
+    adapted, oracle = workdir / "adapted", workdir / "oracle"
+    program.print_end(yseg.train(config, adapted))
+    program.print_end(yseg.train(dataclasses.replace(
+        config, method="ft", target_labels=yseg.TargetLabels(use="only", fraction=1.0),
+        optimizer=dataclasses.replace(config.optimizer, steps=ORACLE_STEPS)), oracle))
+    rows = {"source only": yseg.evaluate(adapted, adapted=False), "adapted": yseg.evaluate(adapted, adapted=True),
+            "oracle": yseg.evaluate(oracle)}
+    outputs = {name: yseg.segment(adapted, config.target.image, workdir / f"{name.replace(' ', '_')}.zarr", adapted=use,
+                                  overwrite=True)
+               for name, use in (("source only", False), ("adapted", True))}
+    print()
+    print_table([{"network": name, **row} for name, row in rows.items()], ["network", "iou", "precision", "recall", "f1"],
+                "The target's part for the test")
+    section = _middle(rows["adapted"]["region"])
+    image, labels = (yseg.open_volume(spec)[section].read().result() for spec in (config.target.image, config.target.labels))
+    found = {f"{name}, IoU {rows[name]['iou'] or 0:.2f}": yseg.open_volume(output)[section].read().result()
+             for name, output in outputs.items()}
+    print(side_by_side(image, labels, found, workdir / "demo.png", pixel_size_nm=config.target.pixel_size_nm,
+                       title=f"{config.name}: section {section[0]}, the part for the test"))
+    print(outputs["adapted"])
+
+
+def _middle(region):
+    """The middle section of a region z0:z1,y0:y1,x0:x1, as an index."""
+    (first, last), *rest = ([int(number) for number in part.split(":")] for part in region.split(","))
+    return (first + last) // 2, *(slice(*part) for part in rest)
+
+
+PROGRAM = program.Program(__doc__, define, main, takes_config=True)
+
+if __name__ == "__main__":
+    program.run(PROGRAM)
