@@ -40,12 +40,12 @@ def get_config(method="self_training"):
         method=method,
         source=Domain(**source, pixel_size_nm=5.0, foreground=">0", split_axis="x", validation_fraction=0.2),
         target=Domain(**target, pixel_size_nm=4.6, foreground=">0", split_axis="x", test_fraction=0.33),
-        sampling=Sampling(working_pixel_size_nm=16.0, patch_size=96, batch_size=4),
+        sampling=Sampling(working_pixel_size_nm=16.0, patch_size=80, batch_size=4),
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=12),
         adaptation=Adaptation(reconstruction_source=0.1, reconstruction_target=0.1),
         loss=Loss(name="jaccard_cross_entropy"),
-        optimizer=Optimizer(steps=500, learning_rate=2e-3),  # few steps want a high rate
-        self_training=SelfTraining(steps=800, learning_rate=2e-3, renew_every=200),
-        record=Record(log_every=10, validate_every=0, checkpoint_every=400),
+        optimizer=Optimizer(steps=600, learning_rate=2e-3),  # few steps want a high rate
+        self_training=SelfTraining(steps=1000, learning_rate=2e-3, renew_every=250),
+        record=Record(log_every=10, validate_every=0, checkpoint_every=500),
     )

@@ -11,15 +11,17 @@ a section. A demo that was interrupted is continued by the same command.
 import dataclasses
 from pathlib import Path
 
+from absl import flags
+
 import yseg
 from launch import program
-
-ORACLE_STEPS = 800  # its loss has come to rest
+from yseg.config import SELF_TRAINING
 
 
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of what the demo makes; it is created", values)
+    flags.DEFINE_integer("oracle_steps", 600, "training steps of the oracle", lower_bound=1, flag_values=values)
 
 
 def main(values):
@@ -27,11 +29,13 @@ def main(values):
     from yseg.report import print_table, side_by_side  # needs Matplotlib, for which --help and a bad flag need not wait
 
     config, workdir = values.config, Path(values.workdir)
+    if config.method != SELF_TRAINING:
+        raise yseg.InputError(f"--config.method={config.method}: must be {SELF_TRAINING}, with a network before it and one after")
     adapted, oracle = workdir / "adapted", workdir / "oracle"
     program.print_end(yseg.train(config, adapted))
     program.print_end(yseg.train(dataclasses.replace(
         config, method="ft", target_labels=yseg.TargetLabels(use="only", fraction=1.0),
-        optimizer=dataclasses.replace(config.optimizer, steps=ORACLE_STEPS)), oracle))
+        optimizer=dataclasses.replace(config.optimizer, steps=values.oracle_steps)), oracle))
     rows = {"source only": yseg.evaluate(adapted, adapted=False), "adapted": yseg.evaluate(adapted, adapted=True),
             "oracle": yseg.evaluate(oracle)}
     outputs = {name: yseg.segment(adapted, config.target.image, workdir / f"{name.replace(' ', '_')}.zarr", adapted=use,
@@ -44,7 +48,7 @@ def main(values):
     image, labels = (yseg.open_volume(spec)[section].read().result() for spec in (config.target.image, config.target.labels))
     found = {f"{name}, IoU {rows[name]['iou'] or 0:.2f}": yseg.open_volume(output)[section].read().result()
              for name, output in outputs.items()}
-    print(side_by_side(image, labels, found, workdir / "demo.png", pixel_size_nm=config.target.pixel_size_nm,
+    print(side_by_side(image, labels, found, workdir / "demo.png", pixel_size_nm=rows["adapted"]["pixel_size_nm"],
                        title=f"{config.name}: section {section[0]}, the part for the test"))
     print(outputs["adapted"])
 
