@@ -2,11 +2,12 @@
 
 The images are drawn by yseg.volumes.phantom. A small 2-D U-Net is trained on the labelled source and adapted to the target
 without its labels, by default by self-training, both at 16 nm; it is scored by the IoU on the last 33 % of the target along x,
-which holds 20 mitochondria. The target is 60 % of the way from the phantom's source to its target, in its tissue and in its
+which holds 20 mitochondria. The target is 60 % of the way from the phantom's source to its target in its tissue, and 70 % in its
 microscope, which was chosen so that the network of the source fails, though not everywhere. The figures show that the programs
 work; they say nothing about real tissue.
 
-Needs no data. `launch/demo.sh` does all of it.
+Needs no data. Cost: 1 minute for the source, 3 to 4 for the adaptation, on two CPU cores; IoU: source only 0.37, adapted 0.65, an
+oracle 0.65 after 600 steps and 0.76 after 1000. `launch/demo.sh` does all of it.
 
     python -m launch.train --config=configs/demo.py --workdir=runs/demo
     python -m launch.evaluate --workdir=runs/demo
@@ -28,7 +29,7 @@ from yseg.config import (
 )
 
 SOURCE = "phantom://source/{content}?shape=20,896,896&seed=0"  # sections, rows and columns
-TARGET = "phantom://target/{content}?shape=12,1088,1088&seed=0&tissue=0.6&microscope=0.6"
+TARGET = "phantom://target/{content}?shape=12,1024,1024&seed=0&tissue=0.6&microscope=0.7"
 
 
 def get_config(method="self_training"):
@@ -40,12 +41,12 @@ def get_config(method="self_training"):
         method=method,
         source=Domain(**source, pixel_size_nm=5.0, foreground=">0", split_axis="x", validation_fraction=0.2),
         target=Domain(**target, pixel_size_nm=4.6, foreground=">0", split_axis="x", test_fraction=0.33),
-        sampling=Sampling(working_pixel_size_nm=16.0, patch_size=80, batch_size=4),
+        sampling=Sampling(working_pixel_size_nm=16.0, patch_size=96, batch_size=4),
         augmentation=strong_augmentation(),
         model=Model(levels=3, features=12),
         adaptation=Adaptation(reconstruction_source=0.1, reconstruction_target=0.1),
         loss=Loss(name="jaccard_cross_entropy"),
         optimizer=Optimizer(steps=600, learning_rate=2e-3),  # few steps want a high rate
-        self_training=SelfTraining(steps=1000, learning_rate=2e-3, renew_every=250),
+        self_training=SelfTraining(steps=1000, learning_rate=2e-3, renew_every=200),
         record=Record(log_every=10, validate_every=0, checkpoint_every=500),
     )
