@@ -133,12 +133,12 @@ def test_read_as_needed_the_volumes_give_the_same(adapted, tmp_path):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_of_a_huge_target_parts_are_looked_at(adapted, tmp_path, monkeypatch):
+def test_of_a_huge_target_parts_are_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr(renewal, "LARGEST", 1500)
     monkeypatch.setattr(sampled, "PARTS", 2)
     large = target(image="phantom://target/image?shape=3,64,200&seed=2&microscope=0", labels="")
-    config = second_stage(tiny(target=dataclasses.replace(large, test_fraction=0.0)), adapted / FIRST_STAGE)
-    yseg.train(config, tmp_path / "run", quiet=True)
+    yseg.train(tiny(target=dataclasses.replace(large, test_fraction=0.0)), tmp_path / "run", quiet=True)
+    config = read_config(tmp_path / "run")
     places = renewal.parts_of(open_own_domain(config, "target", with_labels=False), config.sampling.patch_size)
     assert len(places) == 2
     labels, chances = (pseudo(tmp_path / "run", 3, name) for name in ("labels", "probabilities"))
