@@ -26,7 +26,11 @@ def define(values):
 
 def main(values):
     """Train, adapt, score, segment and draw; the table, the picture and the segmentation come last."""
-    from yseg.report import print_table, side_by_side  # needs Matplotlib, for which --help and a bad flag need not wait
+    # These need JAX or Matplotlib, for which --help and a bad flag need not wait.
+    from yseg.data.domain import open_own_domain
+    from yseg.report import print_table, side_by_side
+    from yseg.runs.folder import read_config
+    from yseg.runs.samples import middle_section
 
     config, workdir = values.config, Path(values.workdir)
     if config.method != SELF_TRAINING:
@@ -38,25 +42,21 @@ def main(values):
         optimizer=dataclasses.replace(config.optimizer, steps=values.oracle_steps)), oracle))
     rows = {"source only": yseg.evaluate(adapted, adapted=False), "adapted": yseg.evaluate(adapted, adapted=True),
             "oracle": yseg.evaluate(oracle)}
-    outputs = {name: yseg.segment(adapted, config.target.image, workdir / f"{name.replace(' ', '_')}.zarr", adapted=use,
+    resolved = read_config(adapted)
+    outputs = {name: yseg.segment(adapted, resolved.target.image, workdir / f"{name.replace(' ', '_')}.zarr", adapted=use,
                                   overwrite=True)
                for name, use in (("source only", False), ("adapted", True))}
     print()
     print_table([{"network": name, **row} for name, row in rows.items()], ["network", "iou", "precision", "recall", "f1"],
                 "The target's part for the test")
-    section = _middle(rows["adapted"]["region"])
-    image, labels = (yseg.open_volume(spec)[section].read().result() for spec in (config.target.image, config.target.labels))
-    found = {f"{name}, IoU {rows[name]['iou'] or 0:.2f}": yseg.open_volume(output)[section].read().result()
+    target = open_own_domain(resolved, "target", with_labels=True)
+    section = middle_section(target.split.test)
+    found = {f"{name}, IoU {rows[name]['iou'] or 0:.2f}": yseg.open_volume(output)[section.slices].read().result()[0]
              for name, output in outputs.items()}
-    print(side_by_side(image, labels, found, workdir / "demo.png", pixel_size_nm=rows["adapted"]["pixel_size_nm"],
-                       title=f"{config.name}: section {section[0]}, the part for the test"))
+    image, truth = target.image[section.slices].read().result()[0], target.classes(section)[0]
+    title = f"{config.name}: section {section.start[0]}, the part for the test"
+    print(side_by_side(image, truth, found, workdir / "demo.png", title=title, pixel_size_nm=target.pixel_size_nm))
     print(outputs["adapted"])
-
-
-def _middle(region):
-    """The middle section of a region z0:z1,y0:y1,x0:x1, as an index."""
-    (first, last), *rest = ([int(number) for number in part.split(":")] for part in region.split(","))
-    return (first + last) // 2, *(slice(*part) for part in rest)
 
 
 PROGRAM = program.Program(__doc__, define, main, takes_config=True)

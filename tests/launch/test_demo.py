@@ -1,19 +1,23 @@
 """The demo, on tiny volumes."""
 
 import os
+from pathlib import Path
 
 import numpy as np
+import pytest
 from tiny import domain, experiment
 
 import yseg
 from launch import demo, program
 from yseg.config import Optimizer, SelfTraining
 
+CONFIG = Path(__file__).parents[2] / "configs" / "demo.py"
+
 
 def test_the_demo_scores_segments_and_draws_both_networks_and_an_oracle(tmp_path, capsys):
     config = experiment(method="self_training", target=domain("target", test_fraction=0.3), optimizer=Optimizer(steps=2),
                         self_training=SelfTraining(steps=2, renew_every=1))
-    values = program.parse(demo.PROGRAM, ["demo", "--config=configs/demo.py", f"--workdir={tmp_path}", "--oracle_steps=1"])
+    values = program.parse(demo.PROGRAM, ["demo", f"--config={CONFIG}", f"--workdir={tmp_path}", "--oracle_steps=1"])
     values["config"].value = config
     demo.main(values)
     lines = capsys.readouterr().out.splitlines()
@@ -21,8 +25,19 @@ def test_the_demo_scores_segments_and_draws_both_networks_and_an_oracle(tmp_path
     for name in ("source only", "adapted", "oracle"):
         assert any(line.startswith(f"| {name} ") for line in lines)
     assert os.path.getsize(tmp_path / "demo.png") > 10_000
-    before, after = (yseg.open_volume(str(tmp_path / name)).read().result() for name in ("source_only.zarr", "adapted.zarr"))
-    assert before.shape == after.shape == yseg.open_volume(config.target.image).shape
-    assert set(np.unique(before)) | set(np.unique(after)) <= {0, 1}
+    image = yseg.open_volume(config.target.image).read().result()
+    for name, choice in (("source_only", False), ("adapted", True)):
+        network = yseg.load_run(tmp_path / "adapted", choice)
+        expected = yseg.segment(network, config.target.image, tmp_path / f"again_{name}.zarr", quiet=True)
+        found = yseg.open_volume(str(tmp_path / f"{name}.zarr")).read().result()
+        assert found.shape == image.shape
+        np.testing.assert_array_equal(found, yseg.open_volume(expected).read().result())
     oracle = yseg.load_run(tmp_path / "oracle")
     assert (oracle.step, oracle.config.target_labels.use, oracle.config.target_labels.fraction) == (1, "only", 1.0)
+
+
+def test_a_method_of_one_stage_is_refused_before_anything_is_trained(tmp_path):
+    values = program.parse(demo.PROGRAM, ["demo", f"--config={CONFIG}:ft", f"--workdir={tmp_path / 'demo'}"])
+    with pytest.raises(yseg.InputError, match=r"--config\.method=ft: must be self_training"):
+        demo.main(values)
+    assert not (tmp_path / "demo").exists()

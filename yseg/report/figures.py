@@ -125,15 +125,7 @@ def overlay(image: ArrayLike, labels: ArrayLike, path: PathLike, *, title: str, 
       The path.
     """
     rgb, legend = _judged(grey_image(image), labels, truth)
-    height, width = rgb.shape[:2]
-    inches = SECTION_INCHES / max(height, width)
-    figure = Figure(figsize=(max(4.0, width * inches), height * inches + 0.9), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(filled(title, figure))
-    show_image(axes, rgb)
-    draw_scale_bar(axes, rgb, pixel_size_nm)
-    draw_legend(figure, legend)
-    return write_figure(figure, path)
+    return _draw_sections({"": rgb}, legend, path, title, pixel_size_nm)
 
 
 def side_by_side(image: ArrayLike, truth: ArrayLike, segmentations: Mapping[str, ArrayLike], path: PathLike, *, title: str,
@@ -156,7 +148,13 @@ def side_by_side(image: ArrayLike, truth: ArrayLike, segmentations: Mapping[str,
     for heading, labels in segmentations.items():
         panels_of[heading], colours = _judged(grey, labels, truth)
         legend.update(colours)
-    height, width = grey.shape[:2]
+    return _draw_sections(panels_of, legend, path, title, pixel_size_nm)
+
+
+def _draw_sections(panels_of: Mapping[str, np.ndarray], legend: Mapping[str, str], path: PathLike, title: str,
+                   pixel_size_nm: float) -> Path:
+    """Draw painted sections of one shape, [y, x, 3] by their headings, side by side."""
+    height, width = next(iter(panels_of.values())).shape[:2]
     inches = SECTION_INCHES / max(height, len(panels_of) * width)
     figure = Figure(figsize=(max(4.0, len(panels_of) * (width * inches + 0.1)), height * inches + 1.2), layout="constrained")
     figure.suptitle(filled(title, figure))
