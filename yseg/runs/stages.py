@@ -101,7 +101,7 @@ def check_same_target(config: Experiment, started: Experiment, start: str | os.P
     for name in ("image", "pixel_size_nm", "split_axis", "test_fraction"):
         wanted, found = getattr(config.target, name), getattr(started.target, name)
         if wanted != found:
-            raise InputError(f"--from={start}: has target.{name}={found}; must have {wanted}, as the target that it is adapted to")
+            raise InputError(f"--from={start}: has target.{name}={found}; must have {wanted}, as the target to adapt to")
 
 
 def first_stage(config: Experiment) -> Experiment:
