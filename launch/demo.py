@@ -35,6 +35,8 @@ def main(values):
     config, workdir = values.config, Path(values.workdir)
     if config.method != SELF_TRAINING:
         raise yseg.InputError(f"--config.method={config.method}: must be {SELF_TRAINING}, with a network before it and one after")
+    if not (config.target.labels or config.target.dataset) or not config.target.test_fraction:
+        raise yseg.InputError("target.labels and target.test_fraction must be given: the networks are scored on that part")
     adapted, oracle = workdir / "adapted", workdir / "oracle"
     program.print_end(yseg.train(config, adapted))
     program.print_end(yseg.train(dataclasses.replace(
