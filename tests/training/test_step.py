@@ -176,6 +176,21 @@ class TestBatch:
         assert batch.labelled.dtype == jnp.float32
 
 
+@functools.cache
+def eight_patches():
+    """Raw patches of the phantom's domains, with much of the foreground and its border in the first."""
+    raw = {"index": np.arange(8, dtype=np.int32)}
+    for domain, name in (("source", "labelled"), ("target", "target")):
+        image, labels = phantom(domain, (8, 128, 128), seed=1)
+        places = itertools.product(range(96), repeat=2)
+        y, x = max(places, key=lambda place: labels[0, place[0]:, place[1]:][:32, :32].std())
+        raw[name] = image[:, y:y + 32, x:x + 32, None]
+        raw[f"{name}_statistics"] = np.array([image.mean(), image.std()], np.float32)
+        if name == "labelled":
+            raw["labels"] = labels[:, y:y + 32, x:x + 32].astype(np.int8)
+    return raw
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_overfits_eight_patches(method):
@@ -183,19 +198,12 @@ def test_overfits_eight_patches(method):
     config = experiment(method, model={"dropout": 0.0}, augmentation=no_augmentation(),
                         adaptation=Adaptation(pixels=16, **weight), self_training=SelfTraining(average=0.9),
                         optimizer=Optimizer(steps=90, learning_rate=2e-2, warmup_steps=5))
-    raw = {"index": np.arange(8, dtype=np.int32)}
-    for domain, name in (("source", "labelled"), ("target", "target")):
-        image, labels = phantom(domain, (8, 128, 128), seed=1)
-        y, x = max(itertools.product(range(96), repeat=2), key=lambda place: labels[0, place[0]:, place[1]:][:32, :32].std())
-        raw[name] = image[:, y:y + 32, x:x + 32, None]
-        raw[f"{name}_statistics"] = np.array([image.mean(), image.std()], np.float32)
-        if name == "labelled":
-            raw["labels"] = labels[:, y:y + 32, x:x + 32].astype(np.int8)
+    raw = eight_patches()
     assert 0.2 < raw["labels"].mean() < 0.8
     if method == "ft":
         raw = {name: value for name, value in raw.items() if not name.startswith("target")}
     if RECORDS[method].teaches_itself:
-        raw["target_labels"] = np.full_like(raw["labels"], -1)
+        raw = {**raw, "target_labels": np.full_like(raw["labels"], -1)}
 
     step = jax.jit(make_step(config, network_of(config)), donate_argnums=0)
     state = create_state(config, jax.random.key(0))
