@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from tests.benchmarks import loop, ours, population
-from tests.benchmarks.setting import PAPER, Size, experiment
+from tests.benchmarks.setting import Size, experiment
 from tests.benchmarks.timing import compare, ratio, row
 from yseg import parallel
 
@@ -62,7 +62,7 @@ def test_a_loop_of_several_steps_in_one_call_makes_those_calls(tmp_path, monkeyp
 
 
 def test_operations_of_a_step_are_those_of_its_convolutions():
-    size = PAPER
+    size = Size(features=32, levels=1, patch=64, batch=2)
     step, state, raw = ours.step_of(experiment(size, batch=2 * size.batch))
     counted = step.lower(state, raw, jax.random.key(0)).cost_analysis()["flops"]
     maps, sides = ([first * 2**(sign * level) for level in range(size.levels + 1)]
