@@ -19,6 +19,11 @@ def initialise(network, sections=1, seed=0):
     return jax.jit(network.init, compiler_options=FAST)(jax.random.key(seed), images)
 
 
+def applied(network, *arguments, **options):
+    """`network.apply`, compiled as a whole: its operations one by one would take longer."""
+    return jax.jit(functools.partial(network.apply, **options), static_argnums=2, compiler_options=FAST)(*arguments)
+
+
 def images_of(seed, batch=2, size=16, sections=1):
     return jnp.asarray(np.random.default_rng(seed).normal(size=(batch, size, size, sections)), jnp.float32)
 
@@ -121,7 +126,7 @@ class TestDropout:
         keys = jax.random.split(jax.random.key(1), 4)
 
         def masks(images):
-            _, seen = network.apply(variables, images, True, keys, capture_intermediates=True)
+            _, seen = applied(network, variables, images, True, keys, capture_intermediates=True)
             blocks = [seen["intermediates"][part]["level_0"]["__call__"][0] for part in ("encoder", "decoder")]
             return [(block == 0).all(axis=(1, 2)) for block in blocks]
 
@@ -134,10 +139,10 @@ class TestDropout:
         network = UNet(levels=2, features=4, normalization="instance", dropout=0.4)
         variables, images = initialise(network), images_of(3, batch=4)
         keys = jax.random.split(jax.random.key(1), 4)
-        whole = network.apply(variables, images, True, keys)
-        part = network.apply(variables, images[2:3], True, keys[2:3])
+        whole = applied(network, variables, images, True, keys)
+        part = applied(network, variables, images[2:3], True, keys[2:3])
         np.testing.assert_allclose(whole[2:3], part, rtol=1e-5, atol=1e-5)
-        other = network.apply(variables, images[2:3], True, keys[1:2])
+        other = applied(network, variables, images[2:3], True, keys[1:2])
         assert np.abs(np.asarray(part - other)).max() > 0.01
 
     def test_inference_drops_nothing(self):
@@ -151,8 +156,8 @@ def test_bfloat16_is_close_to_float32():
     images = images_of(5)
     exact = UNet(levels=2, features=4, normalization="instance")
     variables = initialise(exact)
-    coarse = UNet(levels=2, features=4, normalization="instance", dtype="bfloat16").apply(variables, images)
-    exact = exact.apply(variables, images)
+    coarse = UNet(levels=2, features=4, normalization="instance", dtype="bfloat16")
+    coarse, exact = applied(coarse, variables, images), applied(exact, variables, images)
     assert 0 < np.abs(np.asarray(coarse - exact)).max() < 0.1 * np.abs(np.asarray(exact)).max()
 
 
@@ -171,8 +176,8 @@ def test_the_network_is_the_one_that_the_config_describes():
 def test_rematerialised_it_has_the_same_variables_values_and_gradients(build, whole):
     plain, again = (build(Model(levels=1, features=4, dropout=0.5, rematerialise=kind)) for kind in (False, True))
     images, keys = images_of(6), jax.random.split(jax.random.key(1), 2)
-    variables = plain.init(jax.random.key(0), images, method=whole)
-    other = again.init(jax.random.key(0), images, method=whole)
+    variables, other = (jax.jit(functools.partial(network.init, method=whole), compiler_options=FAST)(jax.random.key(0), images)
+                        for network in (plain, again))
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), variables, other))
 
     def results(network):
@@ -180,7 +185,7 @@ def test_rematerialised_it_has_the_same_variables_values_and_gradients(build, wh
             outputs, updated = network.apply(variables | {"params": params}, images, True, keys, method=whole,
                                              mutable=["batch_stats"])
             return sum(jnp.sum(jnp.sin(leaf)) for leaf in jax.tree.leaves(outputs)), updated
-        gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))
+        gradient = jax.jit(jax.value_and_grad(loss, has_aux=True), compiler_options=FAST)
         return gradient(variables["params"]), gradient.lower(variables["params"]).as_text().count("stablehlo.convolution")
 
     (mine, more), (reference, convolutions) = results(again), results(plain)
