@@ -156,14 +156,14 @@ def test_of_a_huge_target_parts_are_looked_at(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_killed_at_a_random_moment_it_ends_as_one_that_was_not(adapted, tmp_path):
-    config = second_stage(tiny(self_training=SelfTraining(steps=40, renew_every=7)), adapted / FIRST_STAGE)
+    config = second_stage(tiny(self_training=SelfTraining(steps=30, renew_every=7)), adapted / FIRST_STAGE)
     workdir = tmp_path / "killed"
-    train_and_kill(config, workdir, 25)
+    train_and_kill(config, workdir, 18)
     yseg.train(config, workdir, quiet=True)
     yseg.train(config, tmp_path / "whole", quiet=True)
     assert_same(workdir, tmp_path / "whole")
-    assert [row["step"] for row in read_metrics(workdir)] == list(range(1, 41))
-    assert (pseudo(workdir, 35, "labels") == pseudo(tmp_path / "whole", 35, "labels")).all()
+    assert [row["step"] for row in read_metrics(workdir)] == list(range(1, 31))
+    assert (pseudo(workdir, 28, "labels") == pseudo(tmp_path / "whole", 28, "labels")).all()
 
 
 def test_without_the_pseudo_labels_of_its_step_a_run_is_not_continued(adapted, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import shutil
 
 import jax
 import numpy as np
@@ -38,12 +39,19 @@ def assert_close(rows, others):
         np.testing.assert_allclose([*row.values()], [*other.values()], rtol=1e-3, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """The folder of two members that were trained together, 0 and 1 in it."""
+    folder = tmp_path_factory.mktemp("together")
+    list(train_population(members(), [folder / "0", folder / "1"], together=True, quiet=True))
+    return folder
+
+
 @pytest.mark.slow
-def test_each_member_ends_as_its_own_training_also_after_an_interruption(tmp_path):
+def test_each_member_ends_as_its_own_training_also_after_an_interruption(together, tmp_path):
     configs = members()
     assert set(differing(configs)) == {"seed", "optimizer.learning_rate", "adaptation.weight"}
-    workdirs = [tmp_path / "together" / str(number) for number in range(2)]
-    list(train_population(configs, workdirs, together=True, quiet=True))
+    workdirs = [shutil.copytree(together / str(number), tmp_path / "together" / str(number)) for number in range(2)]
     # As if it had been killed while the members wrote their last checkpoints: one has it, the others have not.
     for workdir in workdirs[1:]:
         with Checkpoints(workdir / "checkpoints", keep=2) as checkpoints:
@@ -65,9 +73,8 @@ def test_each_member_ends_as_its_own_training_also_after_an_interruption(tmp_pat
 
 
 @pytest.mark.slow
-def test_members_that_were_interrupted_at_different_steps_go_on_from_the_last_that_they_share(tmp_path):
-    configs, workdirs = members(), [tmp_path / "a", tmp_path / "b"]
-    list(train_population(configs, workdirs, together=True, quiet=True))
+def test_members_that_were_interrupted_at_different_steps_go_on_from_the_last_that_they_share(together, tmp_path):
+    configs, workdirs = members(), [shutil.copytree(together / str(number), tmp_path / str(number)) for number in range(2)]
     whole = [numbers_of(workdir) for workdir in workdirs]
     for workdir, last in zip(workdirs, (3, None), strict=True):
         with Checkpoints(workdir / "checkpoints", keep=2) as checkpoints:
