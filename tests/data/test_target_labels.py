@@ -98,7 +98,8 @@ def test_its_labels_are_those_of_a_fine_tuning_and_are_listed(tmp_path):
     ({"target_labels": TargetLabels("often")}, "--config.target_labels.use='often': must be one of none, joint, only"),
     ({"target_labels": TargetLabels(JOINT, 0.0)}, "--config.target_labels.fraction=0: must be above 0"),
     ({"target_labels": TargetLabels(NONE, boxes=("0:1,:,:",))}, "--config.target_labels.boxes"),
-    ({"method": "coral", "target_labels": TargetLabels(ONLY, 0.4)}, "--config.method=coral: must be ft with --config.target_labels.use=only"),
+    ({"method": "coral", "target_labels": TargetLabels(ONLY, 0.4)},
+     "--config.method=coral: must be ft with --config.target_labels.use=only"),
     ({"target_labels": TargetLabels(JOINT, boxes=("0:1,:,:",))}, r"--config.target_labels.boxes=.*must lie in"),
     ({"target": domain("target", labels="")}, "--config.target.labels is empty"),
 ])
