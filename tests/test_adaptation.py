@@ -217,7 +217,7 @@ def test_the_choice_is_written_down_and_is_the_network_that_is_used(adapted, tmp
     assert content["unadapted"] == pytest.approx(before._asdict())
     before = Signs(**content["unadapted"])
     assert judge_adaptation(before, Signs(**content["adapted"]), prior) == (content["use"] == "adapted", content["reason"])
-    assert 0.4 <= content["threshold"] <= 0.6
+    assert 0.5 <= content["threshold"] <= 0.6
     for choice, threshold in ((True, content["threshold"]), (False, 0.5)):
         assert load_run(adapted, choice).config.inference.threshold == threshold
     weights = {name: load_run(adapted, choice).variables["target"]["params"]

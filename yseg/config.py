@@ -200,7 +200,7 @@ class SelfTraining:
                           " share of foreground", above=0, at_most=1)
     doubtful: float = knob(1.5, "voxels beyond the source's share of foreground, up to this multiple of it, are left open",
                            at_least=1)
-    threshold_shift: float = knob(0.1, "how far `inference.threshold` is moved at most, to where the adapted network agrees best"
+    threshold_shift: float = knob(0.1, "how far `inference.threshold` is raised at most, to where the adapted network agrees best"
                                   " with its last pseudo-labels", at_least=0, at_most=0.5)
 
 

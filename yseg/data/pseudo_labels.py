@@ -59,7 +59,7 @@ def agreeing_threshold(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray]
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x].
       labels: their pseudo-labels int8 [z, y, x]; what is open does not count.
-      lowest, highest: of the range; where all in it are alike, or nothing is foreground, the middle.
+      lowest, highest: of the range; of those that agree alike, it is the lowest.
     """
     thresholds = np.linspace(lowest, highest, THRESHOLDS)
     reached = np.zeros((2, THRESHOLDS + 1), np.int64)  # of background and foreground, how many reach so many of the thresholds
@@ -68,8 +68,7 @@ def agreeing_threshold(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray]
         reached[label] += np.bincount(np.searchsorted(thresholds, section[known == label], "right"), minlength=THRESHOLDS + 1)
     wrong, right = reached[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
     iou = right / np.maximum(wrong + reached[1].sum(), 1)
-    best = np.flatnonzero(iou == iou.max())
-    return float(thresholds[best[np.argmin(np.abs(best - THRESHOLDS // 2))]])
+    return float(thresholds[np.argmax(iou)])
 
 
 def _plausible(mask, prior, pixel_size_nm):

@@ -34,8 +34,9 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
     """`choose(state)` writes into the folder of a run whether the network of its last state is used, why, and its threshold.
 
     Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
-    threshold of the adapted one is that at which it agrees best with the last pseudo-labels, within
-    `config.self_training.threshold_shift` of the config's.
+    threshold of the adapted one is that at which it agrees best with the last pseudo-labels, from the config's up to
+    `config.self_training.threshold_shift` above it. Not below: there lies what pseudo-labels call foreground and the network, which
+    was trained on them, does not, as where the target has less foreground than the source, whose share they have.
 
     Args:
       config: of the run.
@@ -57,7 +58,7 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
         verdict = judge_adaptation(signs, adapted_signs, prior)
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
         threshold = agreeing_threshold([averaged(part, weights) for part in after], read_last_labels(workdir, region),
-                                       max(usual - shift, 0.0), min(usual + shift, 1.0))
+                                       usual, min(usual + shift, 1.0))
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")
