@@ -35,8 +35,8 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
 
     Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
     threshold of the adapted one is that at which it agrees best with the last pseudo-labels, from the config's up to
-    `config.self_training.threshold_shift` above it. Not below: there lies what pseudo-labels call foreground and the network, which
-    was trained on them, does not, as where the target has less foreground than the source, whose share they have.
+    `config.self_training.threshold_shift` above it. Not below: there lies what pseudo-labels call foreground and the network,
+    which was trained on them, does not, as where the target has less foreground than the source, whose share they have.
 
     Args:
       config: of the run.
