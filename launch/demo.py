@@ -27,7 +27,7 @@ def define(values):
 def main(values):
     """Train, adapt, score, segment and draw; the table, the picture and the segmentation come last."""
     # These need JAX or Matplotlib, for which --help and a bad flag need not wait.
-    from yseg.data.domain import open_own_domain
+    from yseg.data.domain import open_own_domain, resolved_domains
     from yseg.report import print_table, side_by_side
     from yseg.runs.folder import read_config
     from yseg.runs.samples import middle_section
@@ -35,7 +35,8 @@ def main(values):
     config, workdir = values.config, Path(values.workdir)
     if config.method != SELF_TRAINING:
         raise yseg.InputError(f"--config.method={config.method}: must be {SELF_TRAINING}, with a network before it and one after")
-    if not (config.target.labels or config.target.dataset) or not config.target.test_fraction:
+    target = resolved_domains(config)["target"]
+    if not target.labels or not target.test_fraction:
         raise yseg.InputError("target.labels and target.test_fraction must be given: the networks are scored on that part")
     adapted, oracle = workdir / "adapted", workdir / "oracle"
     program.print_end(yseg.train(config, adapted))
@@ -51,13 +52,13 @@ def main(values):
     print()
     print_table([{"network": name, **row} for name, row in rows.items()], ["network", "iou", "precision", "recall", "f1"],
                 "The target's part for the test")
-    target = open_own_domain(resolved, "target", with_labels=True)
-    section = middle_section(target.split.test)
+    volume = open_own_domain(resolved, "target", with_labels=True)
+    section = middle_section(volume.split.test)
     found = {f"{name}, IoU {rows[name]['iou'] or 0:.2f}": yseg.open_volume(output)[section.slices].read().result()[0]
              for name, output in outputs.items()}
-    image, truth = target.image[section.slices].read().result()[0], target.classes(section)[0]
+    image, truth = volume.image[section.slices].read().result()[0], volume.classes(section)[0]
     title = f"{config.name}: section {section.start[0]}, the part for the test"
-    print(side_by_side(image, truth, found, workdir / "demo.png", title=title, pixel_size_nm=target.pixel_size_nm))
+    print(side_by_side(image, truth, found, workdir / "demo.png", title=title, pixel_size_nm=volume.pixel_size_nm))
     print(outputs["adapted"])
 
 

@@ -156,7 +156,7 @@ def devices_program():
     unreduced = jax.pmap(lambda place: place, out_axes=None)(np.arange(2))
     steps = {method: mapped_step(experiment(method)) for method in METHODS}
     return {"devices": jax.device_count(), "share": parallel.share(6).tolist(),
-            "drift_of_a_forgotten_reduction": spread(unreduced), "population": compare_population("mmd", steps["mmd"]),
+            "drift_of_a_forgotten_reduction": spread(unreduced), "population": compare_population("dann", steps["dann"]),
             **{method: compare_devices(method, step) for method, step in steps.items()}}
 
 

@@ -36,12 +36,13 @@ def test_the_demo_scores_segments_and_draws_both_networks_and_an_oracle(tmp_path
     assert (oracle.step, oracle.config.target_labels.use, oracle.config.target_labels.fraction) == (1, "only", 1.0)
 
 
-@pytest.mark.parametrize(("method", "flag", "told"), [
-    (":ft", "--oracle_steps=1", r"--config\.method=ft: must be self_training"),
-    ("", "--config.target.labels=", r"target\.labels and target\.test_fraction must be given"),
-    ("", "--config.target.test_fraction=0", r"target\.labels and target\.test_fraction must be given")])
-def test_what_cannot_be_shown_is_refused_before_anything_is_trained(method, flag, told, tmp_path):
-    values = program.parse(demo.PROGRAM, ["demo", f"--config={CONFIG}{method}", f"--workdir={tmp_path / 'demo'}", flag])
+@pytest.mark.parametrize(("method", "given", "told"), [
+    (":ft", [], r"--config\.method=ft: must be self_training"),
+    ("", ["--config.target.labels="], r"target\.labels and target\.test_fraction must be given"),
+    ("", ["--config.target.labels=", "--config.target.dataset=vnc"], r"target\.labels and target\.test_fraction must be given"),
+    ("", ["--config.target.test_fraction=0"], r"target\.labels and target\.test_fraction must be given")])
+def test_what_cannot_be_shown_is_refused_before_anything_is_trained(method, given, told, tmp_path):
+    values = program.parse(demo.PROGRAM, ["demo", f"--config={CONFIG}{method}", f"--workdir={tmp_path / 'demo'}", *given])
     with pytest.raises(yseg.InputError, match=told):
         demo.main(values)
     assert not (tmp_path / "demo").exists()

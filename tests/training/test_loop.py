@@ -7,7 +7,7 @@ from tiny import experiment
 
 import yseg
 from yseg import parallel
-from yseg.config import Experiment, Optimizer, Record, Sampling, no_augmentation
+from yseg.config import Experiment, Optimizer, Record, Sampling
 from yseg.runs.folder import load_state
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import _due, _next_call
@@ -42,7 +42,6 @@ def test_several_steps_in_one_call_end_as_one_after_the_other_also_after_an_inte
     monkeypatch.setattr(parallel, "map_steps", counted)
     for at_once in (1, 2):
         config = experiment(
-            augmentation=no_augmentation(),
             sampling=Sampling(patch_size=16, batch_size=2, steps_at_once=at_once),
             optimizer=Optimizer(name="sgd", steps=7, warmup_steps=1, learning_rate=0.05),
             record=Record(log_every=2, validate_every=0, checkpoint_every=3, images=0))
