@@ -42,14 +42,25 @@ def test_discs_of_the_sources_share_are_foreground_and_all_around_them_is_backgr
 
 def test_beyond_the_sources_share_plausible_components_are_open_and_others_are_background():
     values = scene()
-    values[:, 40:43, 40:43] = 0.6  # 9 pixels
-    share = (values > 0.7).mean()
-    values[:, np.hypot(*(np.mgrid[:80, :80] - np.array([60, 60])[:, None, None])) < 6] = 0.6
+    values[:, 40:43, 40:43] = 0.4  # 9 pixels
+    share = (values > 0.5).mean()
+    values[:, np.hypot(*(np.mgrid[:80, :80] - np.array([60, 60])[:, None, None])) < 6] = 0.4
     labels = pseudo_labels(values, PRIOR._replace(share=share), pixel_size_nm=NM, doubtful=1.5)
     assert (labels[:, 60, 60] == -1).all()
     assert (labels[:, 40:43, 40:43] == 0).all()
     assert (labels == 1).mean() == pytest.approx(share)
     assert (pseudo_labels(values, PRIOR._replace(share=share), pixel_size_nm=NM, doubtful=1.0) >= 0).all()
+
+
+@pytest.mark.parametrize("share_of_truth", [0.5, 0.7, 1.0])
+def test_what_the_network_calls_foreground_itself_is_no_background_where_the_target_has_more_of_it_than_the_source(share_of_truth):
+    values = ndimage.gaussian_filter(scene(), (0, 1, 1))  # so that the voxels of the source's share are the cores of the discs
+    truth = values >= 0.5
+    labels = pseudo_labels(values, PRIOR._replace(share=share_of_truth * truth.mean()), pixel_size_nm=NM, doubtful=2.0)
+    np.testing.assert_array_equal(labels != 0, truth)
+    assert (labels == 1).mean() == pytest.approx(share_of_truth * truth.mean(), rel=0.02)
+    fewer = pseudo_labels(values, PRIOR._replace(share=share_of_truth * truth.mean()), pixel_size_nm=NM, doubtful=1.0)
+    np.testing.assert_array_equal(fewer, labels == 1)
 
 
 def test_a_ragged_or_small_component_is_background_and_what_is_in_one_section_is_open():

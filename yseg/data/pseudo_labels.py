@@ -18,33 +18,37 @@ UNKNOWN = -1
 THRESHOLDS = 21  # that are compared
 
 
-def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, certain: float = 0.7,
-                  doubtful: float = 1.5) -> list[np.ndarray]:
+def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, threshold: float = 0.5,
+                  certain: float = 0.7, doubtful: float = 1.5) -> list[np.ndarray]:
     """What to believe of predictions, int8 [z, y, x] for each part: 1 = foreground, 0 = background, -1 = left open.
 
     The most probable voxels, as many as the share of the source says, are foreground where their components in a section, with
     holes filled, are large and smooth enough for the source; but objects that lie in one section alone, or that have no voxel
-    among the most probable `certain` times the share, are left open. So are plausible components of the most probable voxels up
-    to `doubtful` times the share which hold no such foreground: the target may have a larger share than the source. All else is
-    background, such as what surrounds an object that is believed; it would grow if that was left open.
+    among the most probable `certain` times the share, are left open. The target may have a larger share than the source: of the
+    most probable voxels up to `doubtful` times the share, plausible components are left open, too, if they hold no such
+    foreground, and around foreground, as far as the network calls them so itself. All else is background, such as what surrounds
+    an object that is believed; it would grow if all of it was left open.
 
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x] on the working grid, averaged in depth.
       prior: of the source.
       pixel_size_nm: of the working grid.
+      threshold: probability from which the network calls a voxel foreground.
       certain, doubtful: multiples of the share.
     """
     core, edge, fringe = _quantiles(np.concatenate([part.ravel() for part in parts]),
                                     (certain * prior.share, prior.share, min(0.5, doubtful * prior.share)))
-    return [_labels(part, prior, pixel_size_nm, core, edge, fringe) for part in parts]
+    rim = min(edge, max(threshold, fringe))
+    return [_labels(part, prior, pixel_size_nm, core, edge, rim, fringe) for part in parts]
 
 
-def _labels(values, prior, pixel_size_nm, core, edge, fringe):
-    """The pseudo-labels of a part, by the probabilities that count as core, edge and fringe."""
+def _labels(values, prior, pixel_size_nm, core, edge, rim, fringe):
+    """The pseudo-labels of a part, by the probabilities that count as core, edge, rim and fringe."""
     foreground = _plausible(values >= edge, prior, pixel_size_nm)
     candidates = section_shapes(_plausible(values >= fringe, prior, pixel_size_nm))
     with_foreground = ndimage.maximum(foreground, candidates.numbers, np.arange(1, len(candidates.areas) + 1))
     doubted = of_components(~np.asarray(with_foreground, bool), candidates.numbers)
+    doubted |= _plausible(values >= rim, prior, pixel_size_nm)
     labels = np.where(foreground, 1, np.where(doubted, UNKNOWN, 0)).astype(np.int8)
     labels[_unsure(foreground, values, core)] = UNKNOWN
     return labels

@@ -93,7 +93,7 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
             found = [knobs.memory * old + (1 - knobs.memory) * new for old, new in zip(before, found, strict=True)]
         found = [part.astype(np.float16) for part in found]
         labels = pseudo_labels([averaged(part, weights) for part in found], prior, certain=knobs.certain, doubtful=knobs.doubtful,
-                               pixel_size_nm=config.sampling.working_pixel_size_nm)
+                               threshold=config.inference.threshold, pixel_size_nm=config.sampling.working_pixel_size_nm)
         with whole_folder(folder / str(step)) as unfinished:
             for name, parts in ((PROBABILITIES, found), (LABELS, labels)):
                 with create_volume(str(unfinished / name), region.box.shape, parts[0].dtype,
