@@ -50,13 +50,17 @@ OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one 
 # --- Training ---
 
 
-def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -> dict[str, Any]:
+def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False, *, more_steps: bool = False) -> dict[str, Any]:
     """Train a network, or continue a run that was interrupted: it ends with the same parameters, to the bit.
+
+    A run also goes on with another name, record or place of its data, see `yseg.runs.going_on`; a line on standard error says so.
 
     Args:
       config: `yseg.config.Experiment`. Self-training without a network to start from trains one before, in the same folder.
       workdir: the folder of the run; it is created.
       quiet: show no progress.
+      more_steps: let a run of fewer steps go on from where it ended. With a cosine schedule, or with DANN, the result is not that
+        of as many steps in one go: the line says so, and changes.jsonl in the workdir keeps it.
 
     Returns:
       dict: the last line of metrics.jsonl (step, loss, validation_iou, ...) and the workdir.
@@ -65,7 +69,7 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -
       InputError: anything about the config, the volumes or the workdir that the user has to change; nothing has been written.
       TrainingDiverged: the loss became infinite or not a number.
     """
-    return next(train_population([config], [workdir], quiet=quiet))
+    return next(train_population([config], [workdir], quiet=quiet, more_steps=more_steps))
 
 
 def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | None = None, seed: int | None = None,
@@ -85,7 +89,7 @@ def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | 
     Raises:
       InputError: no trained run in `start`, or one that has seen labels of the target; a workdir that the user has to change.
     """
-    return train(adapting(start, steps=steps, seed=seed), workdir, quiet)
+    return train(adapting(start, steps=steps, seed=seed), workdir, quiet, more_steps=True)
 
 
 def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS,
@@ -109,7 +113,7 @@ def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: flo
       InputError: no trained run in `start`; a fraction, labels or a workdir that the user has to change.
     """
     config = finetuning(start, fraction, steps=steps, learning_rate=learning_rate, seed=seed, sections=sections)
-    return train(config, workdir, quiet)
+    return train(config, workdir, quiet, more_steps=True)
 
 
 # --- A trained network ---

@@ -237,4 +237,4 @@ def storage_problem(error: BaseException) -> OSError | None:
         return None
     code = int(system[1]) if system else errno.EIO
     why = line[line.rindex(files[-1]) + len(files[-1]) + 1:].lstrip(": ")
-    return OSError(code, os.strerror(code) if system else f"is damaged or cannot be read ({why})", files[-1])
+    return OSError(code, os.strerror(code) if system else f"cannot be read ({why})", files[-1])
