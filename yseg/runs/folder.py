@@ -1,6 +1,7 @@
 """The folder of a run: its config, its checkpoints, what its labels look like, and what may not be overwritten."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -12,9 +13,11 @@ import jax
 from yseg import parallel
 from yseg.config import Experiment, InputError, ResolvedExperiment
 from yseg.config_json import from_json, to_json
-from yseg.files import locked, write_whole
+from yseg.files import DISK, locked, write_whole
 from yseg.metrics.shapes import Prior, prior_from
 from yseg.runs.going_on import changed_knobs, check_going_on, how_it_goes_on
+from yseg.runs.identity import VOLUMES, Identity
+from yseg.runs.moved import Moved, relocated
 from yseg.training.checkpoint import Checkpoints, DamagedCheckpoint
 from yseg.training.recorder import read_metrics
 from yseg.training.state import TrainState, create_state
@@ -41,7 +44,7 @@ def _check(config, workdir, more_steps):
         raise InputError(f"--workdir={workdir}: must be a folder")
     if (workdir / CONFIG).exists():
         check_going_on(read_config(workdir), from_json(to_json(config)), workdir, more_steps)
-    elif workdir.exists() and any(not path.name.endswith(".unfinished") and path.name not in (FIRST_STAGE, LOCK)
+    elif workdir.exists() and any(not path.name.endswith(".unfinished") and path.name not in (FIRST_STAGE, LOCK, PRIOR, VOLUMES)
                                   for path in workdir.iterdir()):
         raise InputError(f"--workdir={workdir}: is not empty and holds no run ({CONFIG}); must be a new folder")
 
@@ -71,8 +74,8 @@ def _lock(workdir, stack):
         print(f"{workdir}: {lacking}, so that nothing keeps a second training out of it", file=sys.stderr, flush=True)
 
 
-def create_workdir(config: Experiment, workdir: Path, prior: Prior | None = None) -> str | None:
-    """Write the config into the folder of a run, and the Prior of what it trains on, if there is one.
+def create_workdir(config: Experiment, workdir: Path, prior: Prior | None = None, identity: Identity | None = None) -> str | None:
+    """Write the config into the folder of a run, the Prior of what it trains on, if there is one, and what its volumes are.
 
     Returns:
       One line that says with what other config a run goes on, which is then its own; None if it is a new run or the same config.
@@ -81,12 +84,15 @@ def create_workdir(config: Experiment, workdir: Path, prior: Prior | None = None
     Raises:
       InputError: on every process, if that cannot be done.
     """
-    return parallel.on_main(_create, config, workdir, prior)
+    return parallel.on_main(_create, config, workdir, prior, identity)
 
 
-def _create(config, workdir, prior):
+def _create(config, workdir, prior, identity):
     try:
-        if not (workdir / CONFIG).exists():
+        new = not (workdir / CONFIG).exists()
+        if identity and (new or not (workdir / VOLUMES).exists()):
+            write_whole(workdir / VOLUMES, json.dumps(identity, indent=2) + "\n")
+        if new:
             if prior is not None:
                 write_whole(workdir / PRIOR, json.dumps(prior._asdict(), indent=2) + "\n")
             write_whole(workdir / CONFIG, to_json(config))
@@ -103,13 +109,41 @@ def _create(config, workdir, prior):
     return f"{workdir}: {how_it_goes_on(changes, config, step)}"
 
 
-def read_config(workdir: str | os.PathLike, flag: str = "--workdir") -> ResolvedExperiment:
-    """The config of a run, as it was resolved; InputError, naming the flag, if the folder holds none."""
+@contextlib.contextmanager
+def reporting(folder: Path, what: str) -> Iterator[None]:
+    """A context manager that writes into the folder of a run; where that is refused, a line on standard error says so instead."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        print(f"{folder}: cannot be written to ({error.strerror}), so {what} are left out", file=sys.stderr, flush=True)
+
+
+def read_config(workdir: str | os.PathLike, flag: str = "--workdir", moved: Moved | None = None) -> ResolvedExperiment:
+    """The config of a run, as it was resolved.
+
+    Args:
+      workdir: the folder. If it was moved, so was the first stage in it.
+      flag: that gave it, for messages.
+      moved: where its volumes are now, see `yseg.runs.moved`.
+
+    Raises:
+      InputError: the folder holds no run.
+    """
     path = Path(workdir) / CONFIG
     if not path.is_file():
         what = "is not the folder of a run: it has no" if path.parent.is_dir() else "no such folder; must be that of a run, with"
         raise InputError(f"{flag}={workdir}: {what} {CONFIG}")
-    return ResolvedExperiment(**vars(from_json(path.read_text(encoding="utf-8"), f"{flag}={workdir}: {CONFIG}")))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{flag}={workdir}: {CONFIG} cannot be read ({error})") from error
+    config = ResolvedExperiment(**vars(from_json(text, f"{flag}={workdir}: {CONFIG}")))
+    start, own = config.self_training.start, Path(workdir).absolute() / FIRST_STAGE
+    if Path(start).name == FIRST_STAGE and not os.path.exists(start) and own.is_dir():
+        config = dataclasses.replace(config, self_training=dataclasses.replace(config.self_training, start=str(own)))
+    return relocated(config, moved)
 
 
 def read_prior(workdir: str | os.PathLike, flag: str = "--workdir") -> Prior | None:

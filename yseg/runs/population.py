@@ -34,7 +34,7 @@ def numbers_of(method: str) -> tuple[str, ...]:
     return ("optimizer.learning_rate", *(f"adaptation.{name}" for name in METHODS[method].weights))
 
 
-def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.PathLike], together: bool | None = None,
+def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.PathLike], together: bool | None = None, *,
                      quiet: bool = False, more_steps: bool = False) -> Iterator[dict[str, Any]]:
     """Train or continue one run for each config; each ends as it would alone (to float rounding, if they step together).
 
@@ -75,8 +75,8 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
              if needs_first_stage(config)]
     # A network that an adaptation has started from stays as it is.
     begun = any((folder / CONFIG).exists() for folder in folders)
-    for _ in train_population([config for config, _ in first], [folder for _, folder in first], together or None, quiet,
-                              more_steps and not begun):
+    for _ in train_population([config for config, _ in first], [folder for _, folder in first], together or None,
+                              quiet=quiet, more_steps=more_steps and not begun):
         pass
     if together:
         return iter(_at_once(resolved, folders, [knob for knob in numbers if knob in different], quiet, more_steps))
