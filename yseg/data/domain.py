@@ -32,6 +32,8 @@ from yseg.data.split import Split, split
 from yseg.volumes import catalog
 from yseg.volumes.volume import check_pair, open_volume
 
+LARGEST_SCALE = 100  # between the pixels of a volume and those that the network works on
+
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
@@ -251,5 +253,13 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         labels = open_volume(domain.labels, labels_flag)
         check_pair(image, labels, image_flag, labels_flag)
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
+    _check_scale(domain.pixel_size_nm, sampling.working_pixel_size_nm, f"{flag}.pixel_size_nm".removeprefix("-."))
     grid = Grid(triple(image.shape), domain.pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, domain.pixel_size_nm), labels, rule, grid, parts, domain.pixel_size_nm, image_flag)
+
+
+def _check_scale(pixel_size_nm, working_pixel_size_nm, name):
+    """InputError if the two are so far apart that one of them cannot be meant; it would take the memory of many volumes."""
+    if not 1 / LARGEST_SCALE <= pixel_size_nm / working_pixel_size_nm <= LARGEST_SCALE:
+        raise InputError(f"{name}={pixel_size_nm:g}: must be in nm, and within a factor of {LARGEST_SCALE} of"
+                         f" sampling.working_pixel_size_nm={working_pixel_size_nm:g}")

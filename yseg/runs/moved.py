@@ -57,7 +57,8 @@ def check_there(domain: Domain, name: str) -> None:
     for what in ("image", "labels"):
         spec = getattr(domain, what)
         if spec and not _is_there(spec):
-            raise InputError(f"{name}.{what}={spec}: no such file or folder; if it has moved, give --data_dir or --{name}_{what}")
+            raise InputError(f"{spec}: no such file or folder; it was the run's {name} {what}: give --data_dir or"
+                             f" --{name}_{what} if it has moved")
 
 
 def _is_there(spec):
