@@ -22,13 +22,14 @@ def define(values):
     program.define_statistics(values)
     program.define_plausible_objects(values)
     program.define_adapted(values)
+    program.define_moved(values)
 
 
 def main(values):
     """Export."""
     print(yseg.export(values.workdir, values.output, overwrite=values.overwrite, threshold=values.threshold,
                       batch_statistics=values.batch_statistics, plausible_objects=values.plausible_objects,
-                      adapted=values.adapted))
+                      adapted=values.adapted, moved=program.moved(values)))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -31,6 +31,7 @@ def define(values):
     flags.DEFINE_float("learning_rate", TUNING_RATE, "peak learning rate", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("seed", None, "chooses labels, patches and augmentation; default: the run's", lower_bound=0,
                          flag_values=values)
+    program.define_moved(values)
 
 
 def _check_share(given):
@@ -46,7 +47,7 @@ def main(values):
         _cross_validate(start, 1.0 if fraction is None else fraction, values)
         return
     last = yseg.finetune(start, values.workdir, fraction, steps=values.steps, learning_rate=values.learning_rate,
-                         seed=values.seed)
+                         seed=values.seed, moved=program.moved(values))
     print(f"{last['workdir']}: trained for {last['step']} steps")
 
 
@@ -55,7 +56,8 @@ def _cross_validate(start, fraction, values):
     from yseg.studies.cross_validation import COLUMNS, cross_validate
 
     found = cross_validate(start, values.workdir, values.folds, fraction=fraction, steps=values.steps,
-                           learning_rate=values.learning_rate, seed=values.seed, tell=lambda line: print(line, flush=True))
+                           learning_rate=values.learning_rate, seed=values.seed, moved=program.moved(values),
+                           tell=lambda line: print(line, flush=True))
     print_table(found["folds"], COLUMNS[:-1], values.workdir)
     mean, deviation = ("undefined" if found[name] is None else f"{found[name]:.4f}" for name in ("mean_iou", "deviation_iou"))
     print(f"IoU {mean}, standard deviation {deviation}")

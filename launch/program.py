@@ -6,28 +6,28 @@ line can be parsed any number of times in one process.
 
 import dataclasses
 import difflib
-import errno
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
+from launch.complaints import BAD_INPUT, DONE, complain, knob_names
+from launch.execution import execute
 from launch.usage import usage
-from yseg.config import MATCHED, METHODS, STATISTICS, Experiment, InputError, check, knobs
-
-DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+from yseg.config import MATCHED, METHODS, STATISTICS, Experiment, InputError, check
 
 _CONFIG = re.compile(r"--?config(?:=(.*))?")
 _OVERRIDE = re.compile(r"--?(?:no)?(config\.[^=]*).*")
 _HELP = re.compile(r"--?(h|help|helpfull|helpshort)(=.*)?")
 _ILLEGAL = re.compile(r"flag --([^=]*)=(.*?): (.*)", re.DOTALL)
 _REQUIRED = "must be given"
-_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+# Where the volumes of a run may be now, see `define_moved`: the flag, and what yseg calls it.
+_MOVED = {"data_dir": "data_dir", **{f"{domain}_{what}": f"{domain}.{what}" for domain in ("source", "target")
+                                    for what in ("image", "labels")}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Program:
 
 
 def run(program, argv=None):
-    """Parse the flags, do it, and exit: 0 done, 2 a bad flag, config or input (one line on stderr), 1 anything else."""
-    app.run(lambda values: _execute(program, values), argv, flags_parser=lambda argv: _parse_or_exit(program, argv))
+    """Parse the flags, do it, and exit: 0 done, 2 a bad flag, config or input (one line on stderr), see `launch.complaints`."""
+    app.run(lambda values: execute(program.main, values, continues=program.takes_config or "from" in values), argv,
+            flags_parser=lambda argv: _parse_or_exit(program, argv))
 
 
 def parse(program, argv):
@@ -84,17 +85,54 @@ def parse(program, argv):
     return values
 
 
+class _Path(flags.ArgumentParser):
+    """A path, in which ~ is the home folder, or a URL."""
+
+    syntactic_help = "a path"
+
+    def flag_type(self):
+        """As flags of text in --help."""
+        return "string"
+
+    def parse(self, argument):
+        """The path without ~; InputError if there is no home folder."""
+        found = argument if "://" in argument else os.path.expanduser(argument)
+        if found == "~" or found.startswith("~/"):
+            raise InputError(f"{argument}: must be a path without ~, as there is no home folder (HOME is not set)")
+        return found
+
+
+def define_path(name, meaning, values):
+    """A flag that is a path or a URL."""
+    flags.DEFINE(_Path(), name, None, meaning, flag_values=values)
+
+
 def define_required(name, meaning, values):
-    """A text flag that must be given."""
-    flags.DEFINE_string(name, None, meaning, flag_values=values)
+    """A flag that is a path or a URL and must be given."""
+    define_path(name, meaning, values)
     flags.register_validator(name, bool, _REQUIRED, flag_values=values)
 
 
+def define_moved(values):
+    """The flags of programs that read the volumes of a run, which may have moved since it was trained."""
+    define_path("data_dir", "the folder in which the volumes of the run are now, if they have moved: they are found there by the"
+                " last parts of their paths", values)
+    for name, knob in list(_MOVED.items())[1:]:
+        domain, what = knob.split(".")
+        define_path(name, f"where the {what} of the run's {domain} is now, if it has moved", values)
+
+
+def moved(values):
+    """What `yseg.load_run` and the verbs call `moved`, of the flags of `define_moved`."""
+    return {knob: values[name].value for name, knob in _MOVED.items() if values[name].value}
+
+
 def define_network(values):
-    """The flags --workdir and --model, of which exactly one must be given."""
-    flags.DEFINE_string("workdir", None, "the folder of a run of launch.train", flag_values=values)
-    flags.DEFINE_string("model", None, "a folder written by launch.export, instead of --workdir", flag_values=values)
+    """The flags --workdir and --model, of which exactly one must be given, and those of `define_moved`."""
+    define_path("workdir", "the folder of a run of launch.train", values)
+    define_path("model", "a folder written by launch.export, instead of --workdir", values)
     flags.register_multi_flags_validator(["workdir", "model"], _check_network, flag_values=values)
+    define_moved(values)
 
 
 def _check_network(given):
@@ -115,6 +153,9 @@ def network(values):
         raise InputError(f"--adapted={values.adapted}: must come with --workdir, as a released model is one network")
     if values.image and values.pixel_size_nm is None:
         raise InputError(f"--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image={values.image}, in nm")
+    if moved(values):
+        raise InputError(f"--{next(iter(moved(values))).replace('.', '_')}: must come with --workdir, as a released model has no"
+                         " volumes of its own")
     import yseg
 
     return yseg.load_model(values.model)
@@ -197,8 +238,8 @@ def numbers(name, texts, kind):
 def _flags_of(program):
     values = flags.FlagValues()
     program.define(values)
-    flags.DEFINE_string("compilation_cache", None, "folder of compiled programs, which makes the next start faster; empty = none;"
-                        " default: JAX_COMPILATION_CACHE_DIR or a folder in the user's cache", flag_values=values)
+    define_path("compilation_cache", "folder of compiled programs, which makes the next start faster; empty = none; default:"
+                " JAX_COMPILATION_CACHE_DIR or a folder in the user's cache", values)
     return values
 
 
@@ -214,7 +255,7 @@ def _parse_or_exit(program, argv):
             sys.exit(DONE)
         return parse(program, argv)
     except InputError as error:
-        sys.exit(_complain(error, BAD_INPUT))
+        sys.exit(complain(error, BAD_INPUT))
 
 
 def _help(program, argv):
@@ -244,6 +285,7 @@ def _config_first(argv):
         raise InputError("--config is missing: must be FILE.py:METHOD, for example configs/demo.py:ynet")
     if len(specs) > 1:
         raise InputError(f"--config={specs[1]}: given twice, after --config={specs[0]}")
+    specs[0] = _Path().parse(specs[0])
     path = specs[0].split(":")[0]
     if not os.path.isfile(path):
         raise InputError(f"--config={specs[0]}: no file {path}; must be FILE.py:METHOD, for example configs/demo.py:ynet")
@@ -252,7 +294,7 @@ def _config_first(argv):
 
 def _check_overrides(argv):
     """InputError if a --config.GROUP.NAME does not exist."""
-    known = _knob_names()
+    known = knob_names()
     for argument in argv:
         found = _OVERRIDE.fullmatch(argument)
         if found and found[1] not in known:
@@ -260,10 +302,6 @@ def _check_overrides(argv):
             if group:
                 raise InputError(f"--{found[1]}: is a group of knobs, such as --{group[0]}; see --help")
             raise InputError(_unknown(found[1], known))
-
-
-def _knob_names():
-    return [flag.removeprefix("--") for flag, *_ in knobs(Experiment())]
 
 
 def _unknown(name, known):
@@ -283,7 +321,7 @@ def _explain(error, values, argv):
         if isinstance(cause, InputError):
             return str(cause)
     if isinstance(error, flags.UnrecognizedFlagError):
-        return _unknown(error.flagname, [*values, *(_knob_names() if "config" in values else [])])
+        return _unknown(error.flagname, [*values, *(knob_names() if "config" in values else [])])
     illegal = _ILLEGAL.match(str(error)) if isinstance(error, flags.IllegalFlagValueError) else None
     if illegal and illegal[1] != "config":
         name, value, reason = illegal.groups()
@@ -299,57 +337,3 @@ def _explain(error, values, argv):
     where = traceback.extract_tb(cause.__traceback__)
     line = f", line {where[-1].lineno} of {where[-1].filename}" if where else ""
     return f"{argv[1]}: cannot be loaded ({type(cause).__name__}: {cause}{line})"
-
-
-# --- Running ---
-
-
-def _execute(program, values):
-    _quieten()
-    _cache_compiled(values.compilation_cache)
-    from yseg.parallel import keep_memory  # imports JAX, see there
-
-    keep_memory()
-    try:
-        program.main(values)
-    except InputError as error:
-        return _complain(error, BAD_INPUT)
-    except KeyboardInterrupt:
-        return _complain("interrupted; the same command continues" if program.takes_config else "interrupted", INTERRUPTED)
-    except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        return _complain(f"{error.filename or 'disk'}: {error.strerror}", FAILED)
-    except RuntimeError as error:
-        if not type(error).__module__.startswith("yseg."):
-            raise
-        return _complain(error, FAILED)  # such as a training that diverged: nothing is wrong with the program
-    return DONE
-
-
-def _complain(message, code):
-    print(_with_flags(" ".join(str(message).split())), file=sys.stderr, flush=True)
-    return code
-
-
-def _with_flags(message):
-    """A message with the config's knobs, such as model.levels=3, as they are spelt on the command line."""
-    names = sorted((name.removeprefix("config.") for name in _knob_names()), key=len, reverse=True)
-    known = "|".join(re.escape(name) + (r"\b" if "." in name else "(?==)") for name in names)  # such as seed=0 alone
-    return re.sub(rf"(?<![\w./='-])({known})(?!\.\w)", r"--config.\1", message)
-
-
-def _quieten():
-    """Keep the libraries' logs off the terminal, but for errors."""
-    logging.set_verbosity(logging.ERROR)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-def _cache_compiled(folder):
-    """Keep compiled programs in a folder; None = where JAX_COMPILATION_CACHE_DIR says or in the user's cache, "" = nowhere."""
-    import jax  # takes a second, for which --help and a bad flag need not wait
-
-    if folder is None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(Path(home) / "yseg" / "compiled"))
-    jax.config.update("jax_compilation_cache_dir", folder or None)

@@ -33,7 +33,7 @@ def main(values):
         program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
         overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
         test_time_augmentation=values.test_time_augmentation,
-        plausible_objects=values.plausible_objects, adapted=values.adapted))
+        plausible_objects=values.plausible_objects, adapted=values.adapted, moved=program.moved(values)))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -42,7 +42,7 @@ def main(values):
     config = quick(values.config) if values.budget == "quick" else values.config
     runs = members(config, values.workdir, values.seeds)
     configs, workdirs = zip(*runs, strict=True)
-    for last in train_population(configs, workdirs, together=values.together):
+    for last in train_population(configs, workdirs, together=values.together, more_steps=True):
         program.print_end(last)
 
 

@@ -207,11 +207,16 @@ def test_what_appears_during_the_block_is_kept_and_so_is_the_new_folder(tmp_path
             path.mkdir()
         if taken_by == "a folder":
             (path / "other.txt").write_text("other")
-    assert f"stays in {unfinished}" in str(caught.value)
+    kept = unfinished.with_suffix(".kept")
+    assert f"stays in {kept}" in str(caught.value)
     assert str(path) in str(caught.value)
     other = {"a file": {"a": "other"}, "a folder": {"a/other.txt": "other"}, "an empty folder": {}}[taken_by]
-    assert contents(tmp_path) == {f"{unfinished.name}/new.txt": "new", **other}
+    assert contents(tmp_path) == {f"{kept.name}/new.txt": "new", **other}
     assert path.exists()
+    if taken_by != "a file":
+        with whole_folder(path, replace=True):
+            pass
+        assert contents(kept) == {"new.txt": "new"}  # the next writing does not clear it away
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -238,19 +243,20 @@ def test_if_a_rename_fails_the_old_folder_is_restored_and_the_new_one_kept(tmp_p
     failing_rename(monkeypatch, failing, raised=raised)
     with pytest.raises(type(raised)) as caught, whole_folder(old, replace=True) as unfinished:
         (unfinished / "new.txt").write_text("new")
-    assert contents(tmp_path) == {"a/old.txt": "old", f"{unfinished.name}/new.txt": "new"}
+    kept = unfinished.with_suffix(".kept")
+    assert contents(tmp_path) == {"a/old.txt": "old", f"{kept.name}/new.txt": "new"}
     if isinstance(raised, OSError):
         assert caught.value.errno == errno.ENOSPC
-        assert f"stays in {unfinished}" in str(caught.value)
+        assert f"stays in {kept}" in str(caught.value)
 
 
 def test_if_the_old_folder_cannot_be_restored_both_are_kept(tmp_path, old, monkeypatch):
     failing_rename(monkeypatch, 2, 3)
     with pytest.raises(OSError, match="No space left") as caught, whole_folder(old, replace=True) as unfinished:
         (unfinished / "new.txt").write_text("new")
-    replaced = unfinished.with_name(unfinished.name.replace(".unfinished", ".replaced"))
-    assert contents(tmp_path) == {f"{replaced.name}/old.txt": "old", f"{unfinished.name}/new.txt": "new"}
-    assert str(unfinished) in str(caught.value)
+    replaced, kept = unfinished.with_suffix(".replaced"), unfinished.with_suffix(".kept")
+    assert contents(tmp_path) == {f"{replaced.name}/old.txt": "old", f"{kept.name}/new.txt": "new"}
+    assert str(kept) in str(caught.value)
     assert str(replaced) in str(caught.value)
 
 
@@ -262,8 +268,8 @@ def test_if_another_takes_the_name_between_the_renames_all_three_are_kept(tmp_pa
     failing_rename(monkeypatch, 2, before=take)
     with pytest.raises(OSError, match="No space left") as caught, whole_folder(old, replace=True) as unfinished:
         (unfinished / "new.txt").write_text("new")
-    replaced = unfinished.with_name(unfinished.name.replace(".unfinished", ".replaced"))
-    assert contents(tmp_path) == {"a/other.txt": "other", f"{replaced.name}/old.txt": "old", f"{unfinished.name}/new.txt": "new"}
+    replaced, kept = unfinished.with_suffix(".replaced"), unfinished.with_suffix(".kept")
+    assert contents(tmp_path) == {"a/other.txt": "other", f"{replaced.name}/old.txt": "old", f"{kept.name}/new.txt": "new"}
     assert str(replaced) in str(caught.value)
 
 
@@ -288,7 +294,7 @@ with whole_folder(sys.argv[1], replace=True) as unfinished:
 
 
 @pytest.mark.parametrize("moment", ["in the block", "before rename 1", "before rename 2"])
-def test_a_killed_process_leaves_the_old_folder_and_the_new_one_under_the_names_that_are_documented(tmp_path, old, moment):
+def test_what_a_killed_process_leaves_has_the_documented_names_and_is_cleared_by_the_next(tmp_path, old, moment):
     killed(KILLED, old, moment)
     left = contents(tmp_path)
     (new,) = (Path(path).parent for path, text in left.items() if text == "new")
@@ -297,4 +303,41 @@ def test_a_killed_process_leaves_the_old_folder_and_the_new_one_under_the_names_
     assert left == {f"{kept}/old.txt": "old", f"{new}/new.txt": "new"}
     with whole_folder(old, replace=True) as unfinished:
         (unfinished / "newer.txt").write_text("newer")
-    assert contents(old) == {"newer.txt": "newer"}
+        assert contents(old) == {"new.txt": "new"} if moment == "before rename 2" else {"old.txt": "old"}
+    assert contents(tmp_path) == {"a/newer.txt": "newer"}
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_folder_that_was_being_removed_when_the_process_was_killed_is_removed_by_the_next(tmp_path, old):
+    (tmp_path / ".a.0123abcd.replaced").mkdir()
+    (tmp_path / ".a.0123abcd.replaced" / "older.txt").write_text("older")
+    for other in (".a.0123abcd.kept", ".b.0123abcd.unfinished", ".a.mine.unfinished", ".a.0123abcd.unfinished.txt"):
+        (tmp_path / other).mkdir()
+    (tmp_path / ".a.0123abcd.kept").rename(tmp_path / ".a.4567abcd.kept")
+    with whole_folder(old, replace=True):
+        pass
+    assert sorted(os.listdir(tmp_path)) == [".a.0123abcd.unfinished.txt", ".a.4567abcd.kept", ".a.mine.unfinished",
+                                            ".b.0123abcd.unfinished", "a"]
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path):
+    code = """
+import sys
+from yseg.files import whole_folder
+with whole_folder(sys.argv[1]) as unfinished:
+    (unfinished / "theirs.txt").write_text("theirs")
+    print(unfinished, flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "a")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(yseg.__file__).parents[1])}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    theirs = Path(process.stdout.readline().strip())
+    with whole_folder(tmp_path / "a") as ours:
+        assert contents(theirs) == {"theirs.txt": "theirs"}
+        (ours / "ours.txt").write_text("ours")
+    assert contents(tmp_path) == {"a/ours.txt": "ours", f"{theirs.name}/theirs.txt": "theirs"}
+    process.kill()
+    process.communicate()
+    with whole_folder(tmp_path / "a", replace=True):
+        assert not theirs.exists()

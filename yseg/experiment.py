@@ -30,7 +30,8 @@ from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
 from yseg.report import overlay, progress
 from yseg.runs.choice import read_choice
-from yseg.runs.folder import REPORT, read_config
+from yseg.runs.folder import REPORT, read_config, reporting
+from yseg.runs.moved import Moved, check_there
 from yseg.runs.population import train_population
 from yseg.runs.samples import copying, middle_section
 from yseg.runs.stages import adapting, finetuning
@@ -50,13 +51,17 @@ OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one 
 # --- Training ---
 
 
-def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -> dict[str, Any]:
+def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False, *, more_steps: bool = False) -> dict[str, Any]:
     """Train a network, or continue a run that was interrupted: it ends with the same parameters, to the bit.
+
+    A run also goes on with another name, record or place of its data, see `yseg.runs.going_on`; a line on standard error says so.
 
     Args:
       config: `yseg.config.Experiment`. Self-training without a network to start from trains one before, in the same folder.
       workdir: the folder of the run; it is created.
       quiet: show no progress.
+      more_steps: let a run of fewer steps go on from where it ended. With a cosine schedule, or with DANN, the result is not that
+        of as many steps in one go: the line says so, and changes.jsonl in the workdir keeps it.
 
     Returns:
       dict: the last line of metrics.jsonl (step, loss, validation_iou, ...) and the workdir.
@@ -65,11 +70,11 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False) -
       InputError: anything about the config, the volumes or the workdir that the user has to change; nothing has been written.
       TrainingDiverged: the loss became infinite or not a number.
     """
-    return next(train_population([config], [workdir], quiet=quiet))
+    return next(train_population([config], [workdir], quiet=quiet, more_steps=more_steps))
 
 
 def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | None = None, seed: int | None = None,
-          quiet: bool = False) -> dict[str, Any]:
+          moved: Moved | None = None, quiet: bool = False) -> dict[str, Any]:
     """Adapt the segmentation network of a run to the target by self-training, without a label of it.
 
     Args:
@@ -77,6 +82,7 @@ def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | 
       workdir: the folder of the new run; it is created, or continued.
       steps: of the self-training; None = the run's `config.self_training.steps`.
       seed: of patches and augmentation; None = the run's.
+      moved: where the volumes of the trained run are now, see `yseg.load_run`.
       quiet: show no progress.
 
     Returns:
@@ -85,12 +91,12 @@ def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | 
     Raises:
       InputError: no trained run in `start`, or one that has seen labels of the target; a workdir that the user has to change.
     """
-    return train(adapting(start, steps=steps, seed=seed), workdir, quiet)
+    return train(adapting(start, steps=steps, seed=seed, moved=moved), workdir, quiet, more_steps=True)
 
 
 def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS,
              learning_rate: float = TUNING_RATE, seed: int | None = None, quiet: bool = False,
-             sections: Sequence[int] | None = None) -> dict[str, Any]:
+             sections: Sequence[int] | None = None, moved: Moved | None = None) -> dict[str, Any]:
     """Train the segmentation network of a run further, on a share of the target's training labels.
 
     Args:
@@ -101,6 +107,7 @@ def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: flo
       seed: chooses the labels, patches and augmentation; None = the run's.
       quiet: show no progress.
       sections: numbers of those whose labels may be used; None = all of the training box.
+      moved: where the volumes of the trained run are now, see `yseg.load_run`.
 
     Returns:
       dict, see `train`.
@@ -108,8 +115,9 @@ def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: flo
     Raises:
       InputError: no trained run in `start`; a fraction, labels or a workdir that the user has to change.
     """
-    config = finetuning(start, fraction, steps=steps, learning_rate=learning_rate, seed=seed, sections=sections)
-    return train(config, workdir, quiet)
+    config = finetuning(start, fraction, steps=steps, learning_rate=learning_rate, seed=seed, sections=sections,
+                        moved=moved)
+    return train(config, workdir, quiet, more_steps=True)
 
 
 # --- A trained network ---
@@ -119,7 +127,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
              pixel_size_nm: float | None = None, foreground: str | None = None, region: str | None = None,
              threshold: float | str | None = None, domain: str = "target", batch_statistics: str | None = None,
              test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
-             adapted: bool | None = None, quiet: bool = False) -> dict[str, Any]:
+             unlabelled: str | None = None, adapted: bool | None = None, moved: Moved | None = None,
+             quiet: bool = False) -> dict[str, Any]:
     """Score a trained network against labels, at the volume's own voxels.
 
     Args:
@@ -127,7 +136,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       image: a volume, see `yseg.open_volume`; None = the config's target, and of it the box kept for the test.
       labels: its label volume.
       pixel_size_nm: its size of a pixel in y and x.
-      foreground: which of its label values are foreground, as in `yseg.config.Domain`; default ">0".
+      foreground, unlabelled: which of its label values are foreground, and which mean "not labelled", as in
+        `yseg.config.Domain`; default ">0" and none.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume, or the test box of the config's own.
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`.
       domain: without an image: "target", or "source" for the validation box of the source.
@@ -136,6 +146,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       test_time_augmentation, plausible_objects: see `yseg.config.Inference`; None = the config's.
       adapted: of the folder of a run of self-training: the adapted network, or (False) that which it started from; None = that
         which was chosen, see `yseg.runs.choice`.
+      moved: of the folder of a run: where its volumes are now, see `yseg.load_run`.
       quiet: show no progress.
 
     Returns:
@@ -143,16 +154,18 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       `yseg.metrics.objects.object_scores` (of a region that fits into memory), None where undefined; threshold,
       batch_statistics, test_time_augmentation, image, labels, region, step and wall_time in seconds. For the folder of a run it
       is also written there: as results.json for the run's own test, and every other question gets a file of its own, named
-      after what differs, such as results_source.json or results_matched.json.
+      after what differs, such as results_source.json or results_matched.json. Where the folder cannot be written to, a line on
+      standard error says so.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
     """
     began = time.perf_counter()
-    given = network_of(workdir, adapted)
+    given = network_of(workdir, adapted, moved)
     if threshold == MATCHED and domain == "source" and not image:
         raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
-    known, volume = _open_to_score(given.config, image, labels, pixel_size_nm, foreground, domain)
+    known, volume = _open_to_score(given.config, domain, image=image, labels=labels, pixel_size_nm=pixel_size_nm,
+                                   foreground=foreground, unlabelled=unlabelled)
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
         box = _kept_box(volume, domain, known)
@@ -177,7 +190,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     }
     if network.reports is None:
         return results
-    own = read_config(network.reports)  # what its own test is asked with
+    own = read_config(network.reports, moved=moved)  # what its own test is asked with
     usual = "training" if _is_source(own, known) else own.model.batch_statistics
     choice = read_choice(network.reports)
     chosen = choice is None or choice.adapted
@@ -191,12 +204,13 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
                *([] if adapted is None or adapted == chosen else ["adapted" if adapted else "unadapted"]),
                *(["plausible" if plausible else "all_objects"] if plausible != own.inference.plausible_objects else [])]
     suffix = "".join(f"_{part}" for part in differs)
-    write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
     title = f"{config.name}: {_name(known.image)}, section {shown.start[0]}; IoU of the region {iou}"
-    overlay(volume.image[shown.slices].read().result()[0], predicted[shown.relative_to(kept).slices][0],
-            network.reports / REPORT / f"evaluation{suffix}.png", title=title, pixel_size_nm=volume.pixel_size_nm,
-            truth=volume.classes(shown)[0])
+    with reporting(network.reports, f"results{suffix}.json and pictures"):
+        write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+        overlay(volume.image[shown.slices].read().result()[0], predicted[shown.relative_to(kept).slices][0],
+                network.reports / REPORT / f"evaluation{suffix}.png", title=title, pixel_size_nm=volume.pixel_size_nm,
+                truth=volume.classes(shown)[0])
     return results
 
 
@@ -204,7 +218,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
             pixel_size_nm: float | None = None, region: str | None = None, overwrite: bool = False,
             threshold: float | str | None = None, batch_statistics: str | None = None,
             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
-            adapted: bool | None = None, quiet: bool = False) -> str:
+            adapted: bool | None = None, moved: Moved | None = None, quiet: bool = False) -> str:
     """Segment a volume with a trained network: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
 
     Args:
@@ -214,7 +228,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists.
-      threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted: see `evaluate`.
+      threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted, moved: see `evaluate`.
       quiet: show no progress.
 
     Returns:
@@ -224,7 +238,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change. Nothing has
         been written.
     """
-    given, output = network_of(workdir, adapted), str(output)
+    given, output = network_of(workdir, adapted, moved), str(output)
     check_output(output, overwrite)
     if os.path.realpath(output) == os.path.realpath(image):
         raise InputError(f"--output={output}: must be another path than --image")
@@ -242,8 +256,9 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
         write_segmentation(blocks, store, box, number)
     if network.reports is not None:
         title = f"{network.config.name}: {_name(known.image)}, section {shown.start[0]}"
-        overlay(volume.image[shown.slices].read().result()[0], picture[0], network.reports / REPORT / "segmentation.png",
-                title=title, pixel_size_nm=volume.pixel_size_nm)
+        with reporting(network.reports, "pictures"):
+            overlay(volume.image[shown.slices].read().result()[0], picture[0], network.reports / REPORT / "segmentation.png",
+                    title=title, pixel_size_nm=volume.pixel_size_nm)
     return output
 
 
@@ -280,14 +295,14 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
     return found.reshape(*array.shape, -1)
 
 
-def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
+def _open_to_score(config, domain, **given):
     """The `yseg.config.Domain` to score, and its opened Volume."""
-    if image:
-        known = given_domain(config, image, labels=labels, pixel_size_nm=pixel_size_nm, foreground=foreground)
+    if given["image"]:
+        known = given_domain(config, **given)
         if not known.labels:
-            raise InputError(f"--labels is missing: must be the label volume of --image={image}")
+            raise InputError(f"--labels is missing: must be the label volume of --image={given['image']}")
         return known, open_domain(known, config.sampling, "-", with_labels=True)
-    for name, value in (("labels", labels), ("pixel_size_nm", pixel_size_nm), ("foreground", foreground)):
+    for name, value in given.items():
         if value is not None:
             raise InputError(f"--{name}={value}: must come with --image")
     if domain not in ("source", "target"):
@@ -295,6 +310,7 @@ def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
     known = getattr(config, domain)
     if not known.image:
         raise InputError("--image is missing: must be the volume to score, as a released model has none of its own")
+    check_there(known, domain)
     return known, open_own_domain(config, domain, with_labels=True)
 
 

@@ -62,6 +62,11 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
+def is_alone() -> bool:
+    """Whether this process is the only one of its job."""
+    return jax.process_count() == 1
+
+
 def on_main(function: Callable[..., Any], *arguments: Any) -> Any:
     """`function(*arguments)` on the main process, and None on the others, which wait for it.
 

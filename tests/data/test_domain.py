@@ -79,10 +79,14 @@ def test_each_use_of_target_labels_opens_what_it_needs_and_no_more(volumes, use,
     assert not joint or domains.joint.labels is not None
 
 
-def test_without_use_of_target_labels_they_need_not_exist(volumes):
+def test_target_labels_for_scoring_alone_are_missed_before_the_training_but_not_passed_on(volumes):
     config = resolved(volumes)
-    gone = dataclasses.replace(config.target, labels=volumes["labels"] + ".gone")
-    assert open_domains(dataclasses.replace(config, target=gone)).target.labels is None
+    assert open_domains(config).target.labels is None
+    gone = dataclasses.replace(config.target, labels=str(Path(volumes["labels"]).with_name("gone.zarr")))
+    with pytest.raises(InputError, match=r"--config\.target\.labels=.*gone.zarr: no such file"):
+        open_domains(dataclasses.replace(config, target=gone))
+    none = dataclasses.replace(config.target, labels="")
+    assert open_domains(dataclasses.replace(config, target=none)).target.labels is None
 
 
 # --- Statistics ---

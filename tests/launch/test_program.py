@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from launch import evaluate, program, segment, train
+from launch.complaints import with_flags
 from yseg.config import Experiment, InputError, knobs, may_be_empty, required
 from yseg.runs.resolve import resolve
 
@@ -101,7 +102,7 @@ def test_shell_scripts_are_valid_and_can_be_executed(script):
     ("method=ft: must be a method with a weight", "--config.method=ft: must be a method with a weight"),
 ])
 def test_knobs_in_a_message_are_spelt_as_on_the_command_line(message, shown):
-    assert program._with_flags(message) == shown
+    assert with_flags(message) == shown
 
 
 @pytest.mark.parametrize("message", [
@@ -117,7 +118,7 @@ def test_knobs_in_a_message_are_spelt_as_on_the_command_line(message, shown):
     "mymodel.levels=3, model.levelsize=3, model.level=3, my_seed=3",
 ])
 def test_paths_and_other_words_in_a_message_are_left_alone(message):
-    assert program._with_flags(message) == message
+    assert with_flags(message) == message
 
 
 def shown_by_help(*arguments):

@@ -127,4 +127,5 @@ def test_members_that_step_together_open_every_volume_once(tmp_path, monkeypatch
     configs = [experiment(seed=seed, optimizer=Optimizer(steps=0)) for seed in range(3)]
     runs = list(train_population(configs, [tmp_path / str(seed) for seed in range(3)], together=True, quiet=True))
     assert [run["step"] for run in runs] == [0, 0, 0]
-    assert sorted(opened) == sorted({configs[0].source.image, configs[0].source.labels, configs[0].target.image})
+    assert sorted(opened) == sorted(getattr(domain, what) for domain in (configs[0].source, configs[0].target)
+                                    for what in ("image", "labels"))

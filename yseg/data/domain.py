@@ -32,6 +32,8 @@ from yseg.data.split import Split, split
 from yseg.volumes import catalog
 from yseg.volumes.volume import check_pair, open_volume
 
+LARGEST_SCALE = 100  # between the pixels of a volume and those that the network works on
+
 
 @dataclasses.dataclass(frozen=True)
 class Volume:
@@ -118,9 +120,9 @@ class Domains(NamedTuple):
 
 
 def open_domains(config: ResolvedExperiment) -> Domains:
-    """Open the volumes of an experiment; InputError as `open_domain`."""
+    """Open the volumes of an experiment; InputError as `open_domain`, also for labels of the target that only score."""
     use = config.target_labels.use
-    target = open_own_domain(config, "target", with_labels=use != NONE)
+    target = open_own_domain(config, "target", with_labels=use != NONE or bool(config.target.labels))
     labelled = target if labelled_domain(config) == "target" else open_own_domain(config, "source", with_labels=True)
     return Domains(labelled, dataclasses.replace(target, labels=None), target if use == JOINT else None)
 
@@ -194,26 +196,29 @@ def absolute_path(spec: str) -> str:
 
 
 def given_domain(config: Experiment, image: str, *, labels: str | None = None, pixel_size_nm: float | None = None,
-                 foreground: str | None = None) -> Domain:
+                 foreground: str | None = None, unlabelled: str | None = None) -> Domain:
     """The resolved `yseg.config.Domain` of a volume given on the command line.
 
     What is None comes from the config if the volume is one of its own.
 
     Raises:
-      InputError: the pixel size is missing or not above 0, or the rule for foreground is none.
+      InputError: the pixel size is missing or not above 0, or a rule is none.
     """
-    given = absolute(Domain(image=image, labels=labels or "", pixel_size_nm=pixel_size_nm or 0.0, foreground=foreground or ""))
+    given = absolute(Domain(image=image, labels=labels or "", pixel_size_nm=pixel_size_nm or 0.0, foreground=foreground or "",
+                            unlabelled=unlabelled or ""))
     known = next((domain for domain in (config.target, config.source) if domain.image == given.image), None)
     if known:
         own_labels = given.labels in ("", known.labels)  # what the values of others mean, the config does not know
         given = dataclasses.replace(
             known, labels=given.labels or known.labels, pixel_size_nm=given.pixel_size_nm or known.pixel_size_nm,
             foreground=given.foreground or (known.foreground if own_labels else ""),
-            unlabelled=known.unlabelled if own_labels else "")
+            unlabelled=given.unlabelled or (known.unlabelled if own_labels else ""))
     if pixel_size_nm is not None and not pixel_size_nm > 0:
         raise InputError(f"--pixel_size_nm={pixel_size_nm}: must be above 0")
     if foreground:
         parse_rule(foreground, "--foreground")
+    if unlabelled:
+        parse_rule(unlabelled, "--unlabelled")
     try:
         return catalog.resolve(given, config.data_dir)
     except InputError as error:
@@ -248,5 +253,13 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         labels = open_volume(domain.labels, labels_flag)
         check_pair(image, labels, image_flag, labels_flag)
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
+    _check_scale(domain.pixel_size_nm, sampling.working_pixel_size_nm, f"{flag}.pixel_size_nm".removeprefix("-."))
     grid = Grid(triple(image.shape), domain.pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, domain.pixel_size_nm), labels, rule, grid, parts, domain.pixel_size_nm, image_flag)
+
+
+def _check_scale(pixel_size_nm, working_pixel_size_nm, name):
+    """InputError if the two are so far apart that one of them cannot be meant; it would take the memory of many volumes."""
+    if not 1 / LARGEST_SCALE <= pixel_size_nm / working_pixel_size_nm <= LARGEST_SCALE:
+        raise InputError(f"{name}={pixel_size_nm:g}: must be in nm, and within a factor of {LARGEST_SCALE} of"
+                         f" sampling.working_pixel_size_nm={working_pixel_size_nm:g}")

@@ -19,7 +19,7 @@ from jaxtyping import Array
 from yseg import parallel
 from yseg.config import Experiment, InputError, knobs
 from yseg.methods import METHODS
-from yseg.runs.folder import FIRST_STAGE, check_workdir
+from yseg.runs.folder import CONFIG, FIRST_STAGE, check_workdir
 from yseg.runs.session import Prepared, compiled_step, prepare, run
 from yseg.runs.stages import first_stage, last_stage, needs_first_stage
 from yseg.training.step import make_step
@@ -34,8 +34,8 @@ def numbers_of(method: str) -> tuple[str, ...]:
     return ("optimizer.learning_rate", *(f"adaptation.{name}" for name in METHODS[method].weights))
 
 
-def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.PathLike], together: bool | None = None,
-                     quiet: bool = False) -> Iterator[dict[str, Any]]:
+def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.PathLike], together: bool | None = None, *,
+                     quiet: bool = False, more_steps: bool = False) -> Iterator[dict[str, Any]]:
     """Train or continue one run for each config; each ends as it would alone (to float rounding, if they step together).
 
     Args:
@@ -43,6 +43,7 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
       workdirs: their folders, all different.
       together: step all at once, which takes the memory of all; None = on an accelerator, if the configs allow it.
       quiet: show no progress.
+      more_steps: whether runs of fewer steps go on, see `yseg.experiment.train`.
 
     Returns:
       Iterator of dicts, see `yseg.experiment.train`, in the order of the configs, each as soon as its training has ended.
@@ -55,7 +56,7 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
     folders = [Path(workdir) for workdir in workdirs]
     resolved = [last_stage(config, folder) for config, folder in zip(configs, folders, strict=True)]
     for config, folder in zip(resolved, folders, strict=True):  # before hours of training: a folder of another config
-        check_workdir(config, folder)
+        check_workdir(config, folder, more_steps)
     if not resolved:
         return iter(())
     different, numbers = differing(resolved), numbers_of(resolved[0].method)
@@ -72,18 +73,21 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
         together = (len(resolved) > 1 and parallel.has_accelerator() and not wrong and at_once == 1 and not teaches_itself)
     first = [(first_stage(config), folder / FIRST_STAGE) for config, folder in zip(configs, folders, strict=True)
              if needs_first_stage(config)]
-    for _ in train_population([config for config, _ in first], [folder for _, folder in first], together or None, quiet):
+    # A network that an adaptation has started from stays as it is.
+    begun = any((folder / CONFIG).exists() for folder in folders)
+    for _ in train_population([config for config, _ in first], [folder for _, folder in first], together or None,
+                              quiet=quiet, more_steps=more_steps and not begun):
         pass
     if together:
-        return iter(_at_once(resolved, folders, [knob for knob in numbers if knob in different], quiet))
-    return _in_turn(resolved, folders, set(different) <= {SEED, *NAMES}, quiet)
+        return iter(_at_once(resolved, folders, [knob for knob in numbers if knob in different], quiet, more_steps))
+    return _in_turn(resolved, folders, set(different) <= {SEED, *NAMES}, quiet, more_steps)
 
 
-def _in_turn(configs, workdirs, one_step, quiet):
+def _in_turn(configs, workdirs, one_step, quiet, more_steps):
     """Train one after the other; `one_step`: the configs differ in what no step depends on."""
     shared = None
     for config, workdir in zip(configs, workdirs, strict=True):
-        training = prepare(config, workdir)
+        training = prepare(config, workdir, more_steps=more_steps)
         step = shared or compiled_step(config, training.devices)
         shared = step if one_step else None
         yield run([training], functools.partial(_same, step), quiet)[0]
@@ -94,11 +98,11 @@ def _same(step, _):
     return step
 
 
-def _at_once(configs, workdirs, names, quiet):
+def _at_once(configs, workdirs, names, quiet, more_steps):
     """Train all in one step; `names`: of the knobs that differ and are numbers."""
     members: list[Prepared] = []
     for config, workdir in zip(configs, workdirs, strict=True):
-        members.append(prepare(config, workdir, beside=members[0] if members else None))
+        members.append(prepare(config, workdir, members[0] if members else None, more_steps))
 
     def step_of(left):
         values = {name: jnp.float32([knob_value(member.config, name) for member in left]) for name in names}

@@ -26,8 +26,18 @@ from yseg.metrics.counts import scores
 from yseg.metrics.shapes import Prior
 from yseg.models import segmentation_network
 from yseg.report import loss_curves, panels
-from yseg.runs.choice import choice_line, make_choice
-from yseg.runs.folder import CHECKPOINTS, REPORT, check_workdir, create_workdir, load_state, read_config
+from yseg.runs.choice import CHOICE, choice_line, make_choice
+from yseg.runs.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    REPORT,
+    check_workdir,
+    create_workdir,
+    load_state,
+    locked_workdir,
+    read_config,
+)
+from yseg.runs.identity import Identity, check_identity, identity_of, read_identity
 from yseg.runs.renewal import make_probabilities, make_renewal, parts_of
 from yseg.runs.resolve import resolve
 from yseg.runs.samples import panel_rows
@@ -50,7 +60,8 @@ class Prepared(NamedTuple):
     config: resolved; workdir: of the run; start: TrainState before the first step, in NumPy arrays; devices: that it uses;
     domains: its volumes; prior: what the labels look like that it trains on, if they are of two classes; reader: of its patches;
     target_reader: of the target's, for its batch statistics; key, estimate, validate, draw, renew: see
-    `yseg.training.loop.Member`; choose: see `yseg.runs.choice.make_choice`, for a method that teaches itself.
+    `yseg.training.loop.Member`; choose: see `yseg.runs.choice.make_choice`, for a method that teaches itself; identity: of the
+    volumes; more_steps: whether a run of fewer steps may go on.
     """
 
     config: ResolvedExperiment
@@ -67,15 +78,18 @@ class Prepared(NamedTuple):
     draw: Callable[..., Any]
     renew: Callable[..., Any] | None
     choose: Callable[..., Any] | None
+    identity: Identity
+    more_steps: bool
 
 
-def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = None) -> Prepared:
+def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = None, more_steps: bool = False) -> Prepared:
     """The `Prepared` training of an Experiment in a folder.
 
     Args:
       config: resolved or not.
       workdir: of the run.
       beside: another training of the same volumes, to share them.
+      more_steps: whether a run of fewer steps may go on.
 
     Raises:
       InputError: anything about the config, the volumes or the workdir that the user has to change.
@@ -85,8 +99,9 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
     network = segmentation_network(model)
     make_tiling(network, inference, [(0, 1)])  # a tile that is too small must not be found after the training
     devices = parallel.devices_for(sampling.batch_size)
-    check_workdir(config, workdir)
+    check_workdir(config, workdir, more_steps)
     domains = beside.domains if beside else open_domains(config)
+    identity = parallel.on_main(_same_volumes, config, workdir, beside and beside.identity)
     regions = training_regions(config, domains)
     parts = parts_of(domains.target, sampling.patch_size) if method.teaches_itself else []
     if parts:
@@ -136,7 +151,15 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
         renew = make_renewal(config, workdir, probabilities_of, reader=reader, estimate=estimate, **of_target)
         choose = make_choice(config, workdir, probabilities_of, start=start, **of_target)
     return Prepared(config, workdir, start, devices, domains, prior, reader, target_reader, jax.random.fold_in(key, TRAINING),
-                    estimate, validate, draw, renew, choose)
+                    estimate, validate, draw, renew, choose, identity, more_steps)
+
+
+def _same_volumes(config, workdir, identity):
+    """The identity of the config's volumes, if it is not known; InputError if the run in the folder began with others."""
+    identity = identity or identity_of(config)
+    if (workdir / CONFIG).exists():
+        check_identity(identity, read_identity(workdir), config, f"--workdir={workdir}")
+    return identity
 
 
 def _images(reader):
@@ -202,11 +225,17 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
     idle = parallel.idle_devices(config.sampling.batch_size)
     if idle and not quiet:
         print(idle, file=sys.stderr, flush=True)
-    for training in trainings:
-        create_workdir(training.config, training.workdir, training.prior)
     kept = max(config.record.keep_checkpoints, len(trainings[:2]))  # with one alone, two members might have none in common
     with contextlib.ExitStack() as stack:
+        for training in trainings:
+            stack.enter_context(locked_workdir(training.workdir))
+            check_workdir(training.config, training.workdir, training.more_steps)  # another may have begun before the lock
+            line = create_workdir(training.config, training.workdir, training.prior, training.identity)
+            if line and not quiet:
+                print(line, file=sys.stderr, flush=True)
         opened = [(training, stack.enter_context(Checkpoints(training.workdir / CHECKPOINTS, kept))) for training in trainings]
+        for training, checkpoints in opened:
+            checkpoints.discard_damaged(training.start)
         if config.optimizer.steps == 0:
             for training, checkpoints in opened:
                 checkpoints.save(training.estimate(checkpoints.restore(training.start) or training.start))
@@ -227,6 +256,8 @@ def _train_on(opened, step, config, quiet, together):
     with contextlib.ExitStack() as stack:
         for training, checkpoints in opened:
             checkpoints.discard_after(common)
+            if training.choose:  # after more steps it is made anew
+                parallel.on_main((training.workdir / CHOICE).unlink, True)
             states.append(training.start if common is None else checkpoints.restore(training.start, common))
             recorder = stack.enter_context(Recorder(training.workdir, common or 0, parallel.is_main()))
             members.append(Member(training.key, recorder, checkpoints, training.estimate, training.validate, training.draw,

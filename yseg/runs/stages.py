@@ -19,6 +19,8 @@ from yseg.config import (
 from yseg.data.domain import absolute_path, open_own_domain
 from yseg.data.target_labels import fraction_seen, label_boxes
 from yseg.runs.folder import FIRST_STAGE, read_config
+from yseg.runs.identity import identity_of, read_identity
+from yseg.runs.moved import Moved
 from yseg.runs.resolve import resolve
 
 
@@ -57,9 +59,9 @@ def _fraction_before(config, start, fraction):
 
 
 def finetuning(start: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS, learning_rate: float = TUNING_RATE,
-               seed: int | None = None, sections: Sequence[int] | None = None) -> ResolvedExperiment:
+               seed: int | None = None, sections: Sequence[int] | None = None, moved: Moved | None = None) -> ResolvedExperiment:
     """The config of `finetune`; labels of some sections alone may be used, see `supervised`."""
-    config = read_config(start, "--from")
+    config = read_config(start, "--from", moved)
     steps = steps if fraction else 0
     config = dataclasses.replace(
         config, name=f"{config.name}, fine-tuned on {100 * fraction:g} %", seed=config.seed if seed is None else seed,
@@ -71,13 +73,14 @@ def finetuning(start: str | os.PathLike, fraction: float, *, steps: int = TUNING
     return supervised(config, fraction, start, sections)
 
 
-def adapting(start: str | os.PathLike, *, steps: int | None = None, seed: int | None = None) -> ResolvedExperiment:
+def adapting(start: str | os.PathLike, *, steps: int | None = None, seed: int | None = None,
+             moved: Moved | None = None) -> ResolvedExperiment:
     """The config of `yseg.adapt`: the second stage of a trained run.
 
     Raises:
       InputError: no trained run in `start`, or one that was trained on labels of the target.
     """
-    config = read_config(start, "--from")
+    config = read_config(start, "--from", moved)
     check_unseen(config, start)
     knobs = dataclasses.replace(config.self_training, steps=config.self_training.steps if steps is None else steps)
     given = dataclasses.replace(config, name=f"{config.name}, self-training", method=SELF_TRAINING, self_training=knobs,
@@ -100,8 +103,14 @@ def check_same_target(config: Experiment, started: Experiment, start: str | os.P
     """
     for name in ("image", "pixel_size_nm", "split_axis", "test_fraction"):
         wanted, found = getattr(config.target, name), getattr(started.target, name)
-        if wanted != found:
+        if wanted != found and not (name == "image" and _same_image(config, start)):
             raise InputError(f"--from={start}: has target.{name}={found}; must have {wanted}, as the target to adapt to")
+
+
+def _same_image(config, start):
+    """Whether the target of a config is that of the run `start`, at another place."""
+    known = read_identity(Path(start)).get("target.image")
+    return known is not None and known == identity_of(config)["target.image"]
 
 
 def first_stage(config: Experiment) -> Experiment:

@@ -25,6 +25,7 @@ from yseg.metrics.counts import scores
 from yseg.metrics.intervals import mean_and_spread
 from yseg.report import csv_text
 from yseg.runs.folder import check_workdir, read_config
+from yseg.runs.moved import Moved
 from yseg.runs.stages import check_unseen, finetuning
 from yseg.trained.network import TrainedNetwork
 
@@ -41,7 +42,7 @@ def deal(start: int, stop: int, folds: int, seed: int) -> list[list[int]]:
 
 def cross_validate(start: str | os.PathLike, workdir: str | os.PathLike, folds: int, *, fraction: float = 1.0,
                    steps: int = TUNING_STEPS, learning_rate: float = TUNING_RATE, seed: int | None = None,
-                   tell: Callable[[str], Any] = print, quiet: bool = False) -> dict[str, Any]:
+                   moved: Moved | None = None, tell: Callable[[str], Any] = print, quiet: bool = False) -> dict[str, Any]:
     """Fine-tune a run on all folds but one, score it on that one, for each of them; what is done is skipped.
 
     Args:
@@ -50,6 +51,7 @@ def cross_validate(start: str | os.PathLike, workdir: str | os.PathLike, folds: 
       folds: how many, from 2 to the number of sections of the target's training box.
       fraction: share of the other folds' labels that is trained on, above 0.
       steps, learning_rate, seed: see `yseg.experiment.finetune`; the seed also deals the sections.
+      moved: where the volumes of the trained run are now, see `yseg.load_run`.
       tell: called with a line about every fold.
       quiet: show no progress.
 
@@ -63,7 +65,7 @@ def cross_validate(start: str | os.PathLike, workdir: str | os.PathLike, folds: 
     workdir = Path(workdir)
     if not 0 < fraction <= 1:
         raise InputError(f"--fraction={fraction}: must be above 0 and at most 1 with --folds")
-    config = read_config(start, "--from")
+    config = read_config(start, "--from", moved)
     check_unseen(config, start)  # held-out sections would else be in the weights
     target = open_own_domain(config, "target", with_labels=True)
     seed, box = config.seed if seed is None else seed, target.split.train
@@ -72,7 +74,8 @@ def cross_validate(start: str | os.PathLike, workdir: str | os.PathLike, folds: 
                          f" box of {target.flag}")
     dealt = deal(box.start[0], box.stop[0], folds, seed)
     others = [sorted(set(range(box.start[0], box.stop[0])) - set(mine)) for mine in dealt]
-    configs = [finetuning(start, fraction, steps=steps, learning_rate=learning_rate, seed=seed, sections=each) for each in others]
+    configs = [finetuning(start, fraction, steps=steps, learning_rate=learning_rate, seed=seed, sections=each,
+                          moved=moved) for each in others]
     for number, each in enumerate(configs):  # before the first training: a folder of another fine-tuning
         check_workdir(each, workdir / f"fold{number}")
     rows: list[dict[str, Any]] = []

@@ -14,6 +14,7 @@ from flax import traverse_util
 import yseg
 from yseg.config import InputError
 from yseg.files import whole_folder
+from yseg.runs.moved import Moved
 from yseg.trained.network import TrainedNetwork, network_of
 from yseg.trained.released import DESCRIPTION, FORMAT, VERSION, WEIGHTS, normalisation
 from yseg.trained.threshold import chosen_threshold
@@ -21,7 +22,7 @@ from yseg.trained.threshold import chosen_threshold
 
 def export(workdir: str | os.PathLike | TrainedNetwork, output: str | os.PathLike, *, overwrite: bool = False,
            threshold: float | str | None = None, batch_statistics: str | None = None,
-           plausible_objects: bool | None = None, adapted: bool | None = None) -> str:
+           plausible_objects: bool | None = None, adapted: bool | None = None, moved: Moved | None = None) -> str:
     """Write a trained network as a folder of its own, whole or not at all.
 
     Args:
@@ -33,7 +34,7 @@ def export(workdir: str | os.PathLike | TrainedNetwork, output: str | os.PathLik
         as a number.
       batch_statistics: "training", "target" or "mixed", see `yseg.config.Model`; None = the config's.
       plausible_objects: see `yseg.config.Inference`; None = the config's.
-      adapted: see `yseg.evaluate`.
+      adapted, moved: see `yseg.evaluate`.
 
     Returns:
       The path of the output.
@@ -43,7 +44,7 @@ def export(workdir: str | os.PathLike | TrainedNetwork, output: str | os.PathLik
         Nothing has been written.
     """
     output = Path(output)
-    network = network_of(workdir, adapted).with_statistics(batch_statistics).with_plausible_objects(plausible_objects)
+    network = network_of(workdir, adapted, moved).with_statistics(batch_statistics).with_plausible_objects(plausible_objects)
     _check_output(output, overwrite)
     weights = _packed(network.variables[network.statistics])
     description = _description(network, chosen_threshold(threshold, network), weights)

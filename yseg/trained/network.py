@@ -19,6 +19,7 @@ from yseg.inference.sections import finished, with_neighbours
 from yseg.metrics.shapes import Prior
 from yseg.runs.choice import read_choice
 from yseg.runs.folder import load_state, read_config, read_prior
+from yseg.runs.moved import Moved
 from yseg.trained.released import read_released
 from yseg.training.recorder import read_metrics
 from yseg.training.state import inference_variables
@@ -46,19 +47,20 @@ class TrainedNetwork:
     reports: Path | None = None
 
     @classmethod
-    def of_run(cls, workdir: str | os.PathLike, flag: str = "--workdir", adapted: bool | None = None) -> "TrainedNetwork":
+    def of_run(cls, workdir: str | os.PathLike, flag: str = "--workdir", adapted: bool | None = None,
+               moved: Moved | None = None) -> "TrainedNetwork":
         """The network of a run's last checkpoint; InputError, naming the flag, if there is none.
 
         After self-training it is that which was chosen, see `yseg.runs.choice`, or if `adapted` says so the adapted one (True) or
         that which it started from (False). The adapted one has a threshold of its own. The reports are in the folder of the run
-        that was given, in any case.
+        that was given, in any case. `moved` says where the volumes of the run are now, see `yseg.runs.moved`.
         """
-        config = read_config(workdir, flag)
+        config = read_config(workdir, flag, moved)
         if adapted is not None and config.method != SELF_TRAINING:
             raise InputError(f"{flag}={workdir}: must be a run of self-training, to choose whether it is the adapted network")
         choice = read_choice(Path(workdir), flag)
         if adapted is False or (adapted is None and choice and not choice.adapted):
-            start = cls.of_run(config.self_training.start, f"{flag}={workdir}: self_training.start")
+            start = cls.of_run(config.self_training.start, f"{flag}={workdir}: self_training.start", moved=moved)
             return dataclasses.replace(start, reports=Path(workdir))
         state = load_state(workdir, config, flag)
         variables = {name: inference_variables(state, name) for name in STATISTICS}
@@ -131,14 +133,16 @@ class TrainedNetwork:
                         prior=prior)
 
 
-def load_run(workdir: str | os.PathLike, adapted: bool | None = None) -> TrainedNetwork:
+def load_run(workdir: str | os.PathLike, adapted: bool | None = None, moved: Moved | None = None) -> TrainedNetwork:
     """The trained network of a run's folder; InputError if there is none.
 
     Args:
       workdir: the folder.
       adapted: after self-training, the adapted network or (False) the one that it started from; None = that which was chosen.
+      moved: where the run's volumes are now, if they are not where they were: {"data_dir": FOLDER} in which they are found by
+        the last parts of their paths, or their own paths or URLs, as {"target.image": ..., "target.labels": ...}.
     """
-    return TrainedNetwork.of_run(workdir, adapted=adapted)
+    return TrainedNetwork.of_run(workdir, adapted=adapted, moved=moved)
 
 
 def load_model(folder: str | os.PathLike) -> TrainedNetwork:
@@ -146,9 +150,10 @@ def load_model(folder: str | os.PathLike) -> TrainedNetwork:
     return TrainedNetwork.of_folder(folder)
 
 
-def network_of(given: str | os.PathLike | TrainedNetwork, adapted: bool | None = None) -> TrainedNetwork:
+def network_of(given: str | os.PathLike | TrainedNetwork, adapted: bool | None = None,
+               moved: Moved | None = None) -> TrainedNetwork:
     """The trained network that a verb was given: one that was loaded, or the folder of a run, see `load_run`."""
-    return given if isinstance(given, TrainedNetwork) else TrainedNetwork.of_run(given, adapted=adapted)
+    return given if isinstance(given, TrainedNetwork) else TrainedNetwork.of_run(given, adapted=adapted, moved=moved)
 
 
 def _provenance(config, workdir, state):

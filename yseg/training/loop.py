@@ -15,6 +15,7 @@ from yseg.config import Experiment
 from yseg.methods import images_per_step
 from yseg.report import progress
 from yseg.training.checkpoint import Checkpoints
+from yseg.training.interruption import interruptible
 from yseg.training.recorder import Recorder
 from yseg.training.state import TrainState
 
@@ -48,8 +49,12 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
     """Train from `states`, all at the same step, to the last step of the config: one training, or several at once.
 
     Metrics stay on the devices until a line of them is due: every `log_every` steps, and before every validation and every
-    checkpoint. A line depends on what happened since the line before, so that all of it is the same when a run is interrupted
-    and continued from a checkpoint.
+    checkpoint. A line depends on what happened since the line before, so that all of it is the same when a run is killed and
+    continued from a checkpoint.
+
+    Ctrl-C and SIGTERM end the step that is being computed. What has been learnt is written as a checkpoint, with a line of
+    metrics, and only then they have their effect; the parameters will be those of a run that was not interrupted. A second
+    signal does not wait. Those in the validation after the last step leave the checkpoint before.
 
     Args:
       states: TrainState of each member, in NumPy arrays.
@@ -70,26 +75,16 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
       TrainingDiverged: one of the members did, which ends all; nothing of that is in a checkpoint.
     """
     first, steps = int(states[0].step), config.optimizer.steps
-    images, pending = images_per_step(config), []
+    images = images_per_step(config)
+    pending: list[tuple[int, Any]] = []
     state = parallel.replicate(_together(states, together), devices)
     key = _together([member.key for member in members], together)
-    with progress(steps, "Training", start=first, quiet=quiet) as bar:
-        done = first
-        while done < steps:
-            for number, member in enumerate(members):
-                if member.renew and (done == first or done % config.self_training.renew_every == 0):
-                    member.renew(done, _own(state, number, together))
-            count = _next_call(done, config) if several else 1
-            state, metrics = several(state, key) if several and count > 1 else step(state, batch(done), key)
-            pending.append((count, metrics))
-            if done == first:
-                jax.block_until_ready(metrics)
-                timed_from, began = done + count, time.perf_counter()  # without the compilation
-            done += count
-            logs, validates, saves = _due(done, config)
-            if not (logs or validates or saves):
-                continue
-            rows, pending = _by_step(jax.device_get(pending)), []
+    with interruptible() as signals, progress(steps, "Training", start=first, quiet=quiet) as bar:
+        done, timed_from, began = first, first, time.perf_counter()
+
+        def write_lines(validates):
+            """Write what is pending, and what the members' validations add to it."""
+            rows = _by_step(jax.device_get(pending))
             seconds = time.perf_counter() - began
             lines = []
             for number, member in enumerate(members):
@@ -99,19 +94,56 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
                 lines[-1]["images_per_second"] = images * (done - timed_from) / seconds if done > timed_from else None
             bar.update(done, loss=float(np.mean([line["loss"] for line in lines])),
                        images_per_second=lines[0]["images_per_second"])
-            if validates or saves:
-                states = [member.estimate(_own(state, number, together)) for number, member in enumerate(members)]
-                state = parallel.replicate(_together(states, together), devices) if together else states[0]
             for number, (member, line) in enumerate(zip(members, lines, strict=True)):
                 if validates:
-                    line |= member.validate(states[number], done == steps)
+                    line |= member.validate(_own(state, number, together), done == steps)
                 member.recorder.write({"step": done, **line})
+            pending.clear()
+
+        def estimated():
+            states = [member.estimate(_own(state, number, together)) for number, member in enumerate(members)]
+            return parallel.replicate(_together(states, together), devices) if together else states[0]
+
+        def save():
+            for number, member in enumerate(members):
+                member.checkpoints.save(_own(state, number, together))
+
+        try:
+            while done < steps:
+                for number, member in enumerate(members):
+                    if member.renew and (done == first or done % config.self_training.renew_every == 0):
+                        member.renew(done, _own(state, number, together))
+                count = _next_call(done, config) if several else 1
+                with signals.held():
+                    state, metrics = several(state, key) if several and count > 1 else step(state, batch(done), key)
+                    pending.append((count, metrics))
+                    done += count
+                if done - count == first:
+                    jax.block_until_ready(metrics)
+                    timed_from, began = done, time.perf_counter()  # without the compilation
+                logs, validates, saves = _due(done, config)
+                if not (logs or validates or saves):
+                    continue
+                if validates or saves:
+                    state = estimated()
+                write_lines(validates)
                 if saves:
-                    member.checkpoints.save(states[number])
+                    with signals.held():
+                        save()
                 if validates:
-                    member.draw(states[number], member.recorder)
-            states = []  # of several members they are copies
-            timed_from, began = done, time.perf_counter()
+                    for number, member in enumerate(members):
+                        member.draw(_own(state, number, together), member.recorder)
+                timed_from, began = done, time.perf_counter()
+        except KeyboardInterrupt:
+            if signals.received is not None:
+                if first < done < steps and members[0].checkpoints.last_step != done:
+                    state = estimated()
+                    if pending:
+                        write_lines(False)
+                    save()
+                for member in members:
+                    member.checkpoints.wait()
+            raise
     for member in members:
         member.checkpoints.wait()
     return [_own(state, number, together) for number in range(len(members))]

@@ -1,0 +1,83 @@
+"""How a program is run once its flags are known: libraries kept quiet, signals, and an exit code with one line for what fails."""
+
+import contextlib
+import os
+import signal
+import threading
+
+from absl import logging
+
+from launch.complaints import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED, complain
+from yseg.config import InputError
+from yseg.files import DISK, storage_problem
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which schedulers send before they kill: it ends a program as Ctrl-C does."""
+
+
+def execute(main, values, continues):
+    """Do what a program does; returns the exit code.
+
+    Args:
+      main: the program's function of its flags.
+      values: FlagValues.
+      continues: whether the same command goes on with what was interrupted.
+    """
+    _quieten()
+    _cache_compiled(values.compilation_cache)
+    from yseg.parallel import keep_memory  # imports JAX, see there
+
+    keep_memory()
+    more = "; the same command continues" if continues else ""
+    try:
+        with _terminable():
+            main(values)
+    except InputError as error:
+        return complain(error, BAD_INPUT)
+    except Terminated:
+        return complain(f"terminated{more}", TERMINATED)
+    except KeyboardInterrupt:
+        return complain(f"interrupted{more}", INTERRUPTED)
+    except Exception as error:
+        problem = storage_problem(error)
+        if problem:
+            return complain(f"{problem.filename}: {problem.strerror}", FAILED if problem.errno in DISK else BAD_INPUT)
+        if isinstance(error, RuntimeError) and type(error).__module__.startswith("yseg."):
+            return complain(error, FAILED)  # such as a training that diverged: nothing is wrong with the program
+        raise
+    return DONE
+
+
+@contextlib.contextmanager
+def _terminable():
+    """A context manager in which SIGTERM raises `Terminated`."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _quieten():
+    """Keep the libraries' logs off the terminal, but for errors."""
+    logging.set_verbosity(logging.ERROR)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _cache_compiled(folder):
+    """Keep compiled programs in a folder; None = where JAX_COMPILATION_CACHE_DIR says or in the user's cache, "" = nowhere."""
+    import jax  # takes a second, for which --help and a bad flag need not wait
+
+    if folder is None:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+        usual = "" if home.startswith("~") else os.path.join(home, "yseg", "compiled")  # there may be no HOME
+        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", usual)
+    jax.config.update("jax_compilation_cache_dir", folder or None)
