@@ -21,7 +21,8 @@ from yseg.inference.predictor import make_predictor
 from yseg.metrics.counts import confusion
 from yseg.runs.folder import load_state, read_config
 from yseg.training.state import inference_variables
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 SHAPE, TEST_BOX = (4, 64, 96), "0:4,0:64,67:96"  # the last 30 % of x
 
@@ -44,7 +45,7 @@ def files(folder):
 
 def copy_of(spec, path, pixel_size_nm):
     """The path of a Zarr volume with the values of another volume."""
-    with create_volume(str(path), SHAPE, np.uint8, pixel_size_nm) as store:
+    with create_array(str(path), SHAPE, np.uint8, pixel_size_nm) as store:
         store.write(open_volume(spec).read().result()).result()
     return str(path)
 
