@@ -56,7 +56,7 @@ def build_segmentation(config, path, pixel_size_nm):
         blocks = predict_blocks(predict, store, grid, (MEAN, DEVIATION), regions=[region], model=config.model,
                                 inference=config.inference)
         with create_array(f"{folder.name}/{next(numbers)}.zarr", region.shape, np.uint8, pixel_size_nm) as output:
-            write_segmentation(blocks, output, region, 0.5)
+            write_segmentation(blocks, {"classes": output}, region, 0.5)
 
     return run, {}
 

@@ -67,11 +67,13 @@ def test_a_label_that_is_no_class_of_the_model_is_named_with_its_section():
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_everything_is_written_relative_to_the_region(tmp_path, classes):
+    probability = ts.array(np.zeros(REGION.shape, np.float32))
     with create_array(str(tmp_path / "out.zarr"), REGION.shape, np.uint8, 5.0) as output:
         output.write(np.uint8(99)).result()
-        write_segmentation(random_blocks(REGION, classes), output, REGION, 0.4)
-    expected = predicted_classes(assemble(random_blocks(REGION, classes), REGION, classes), 0.4)
-    np.testing.assert_array_equal(open_volume(str(tmp_path / "out.zarr")).read().result(), expected)
+        write_segmentation(random_blocks(REGION, classes), {"classes": output, "probability": probability}, REGION, 0.4)
+    probabilities = assemble(random_blocks(REGION, classes), REGION, classes)
+    np.testing.assert_array_equal(open_volume(str(tmp_path / "out.zarr")).read().result(), predicted_classes(probabilities, 0.4))
+    np.testing.assert_allclose(probability.read().result(), 1 - probabilities[..., 0], atol=1e-6)
 
 
 def test_every_one_of_many_blocks_is_written_when_it_returns(tmp_path):
@@ -79,5 +81,5 @@ def test_every_one_of_many_blocks_is_written_when_it_returns(tmp_path):
     blocks = ((Box((section, 0, 0), (section + 1, 2, 3)), np.full((1, 2, 3, 2), [1 - number, number], np.float32))
               for section, number in enumerate(numbers))
     with create_array(str(tmp_path / "out.zarr"), region.shape, np.uint8, 5.0) as output:
-        write_segmentation(blocks, output, region, 0.5)
+        write_segmentation(blocks, {"classes": output}, region, 0.5)
         np.testing.assert_array_equal(output.read().result(), np.broadcast_to(numbers[:, None, None], region.shape))

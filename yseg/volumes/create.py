@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from yseg.volumes.places import dataset_of, file_of, is_bucket, is_url
 from yseg.volumes.stores import HDF5, NUMBERS
 from yseg.volumes.writers import hdf5, n5, precomputed, tiff, zarr
 
+_TRIES, _PAUSE_SECONDS = 100, 0.02
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -148,7 +150,9 @@ def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_
     with _full_disk(spec), contextlib.ExitStack() as stack:
         try:
             place = stack.enter_context(_place(spec, found, overwrite, name))
-            scratch = stack.enter_context(_scratch(spec))
+            if found.is_folder:
+                stack.enter_context(_removed_on_error(place))
+            scratch = stack.enter_context(_scratch(place if found.is_folder else place.parent, Path(file_of(spec)).name))
         except OSError as error:
             if error.errno in _FULL:
                 raise
@@ -194,12 +198,29 @@ def _uploaded(spec: str, name: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _scratch(spec: str) -> Iterator[Path]:
-    """An empty folder for voxels on their way, with a name as in `yseg.files`; it is deleted."""
-    path = None if is_bucket(spec) else Path(os.path.realpath(file_of(spec)))
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}." if path else "yseg-", suffix=".unfinished" if path else None,
-                                     dir=path.parent if path else None, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+def _scratch(above: Path, name: str) -> Iterator[Path]:
+    """A new folder in another, for voxels on their way; it is deleted."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".unfinished", dir=above))
+    with _removed_on_error(folder):
+        yield folder
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _removed_on_error(folder: Path) -> Iterator[None]:
+    """After an exception a folder is deleted, when nothing writes there any more.
+
+    TensorStore goes on with the other chunks of a write when one has failed, and makes folders that are missing.
+    """
+    try:
+        yield
+    except BaseException:
+        for _ in range(_TRIES):
+            shutil.rmtree(folder, ignore_errors=True)
+            time.sleep(_PAUSE_SECONDS)
+            if not folder.exists():
+                break
+        raise
 
 
 @contextlib.contextmanager

@@ -1,5 +1,8 @@
 """TIFF stacks: as ImageJ writes them where they are small enough for it, else OME-TIFF in a BigTIFF."""
 
+import errno
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from yseg.volumes.header import Header
 SOFTWARE = "yseg"  # the tag Software of what is written here starts with it
 IMAGEJ = ("uint8", "uint16", "float32")
 DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64")
+_IS_SHORT = re.compile(r"\d+ requested and \d+ written")  # what NumPy says of a full disk
 _LARGEST = 2**32 - 2**26  # bytes in a file of ImageJ: offsets have 32 bits, and there are tables beside the voxels
 
 
@@ -52,8 +56,13 @@ def write_ome_tiff(volume: ts.TensorStore, path: Path, header: Header, name: str
 
 
 def _write(volume: ts.TensorStore, path: Path, **options: Any) -> None:
-    tifffile.imwrite(path, _sections(volume), shape=tuple(volume.shape), dtype=volume.dtype.numpy_dtype,
-                     photometric="minisblack", software=f"{SOFTWARE} {__version__}", **options)
+    try:
+        tifffile.imwrite(path, _sections(volume), shape=tuple(volume.shape), dtype=volume.dtype.numpy_dtype,
+                         photometric="minisblack", software=f"{SOFTWARE} {__version__}", **options)
+    except OSError as error:
+        if _IS_SHORT.search(str(error)) is None:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def _sections(volume: ts.TensorStore) -> Iterator[np.ndarray]:
