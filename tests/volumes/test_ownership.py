@@ -57,7 +57,8 @@ def test_the_group_of_an_input_stays(tmp_path, image):
 @pytest.mark.parametrize("ours", [False, True])
 def test_an_output_is_never_an_input_nor_above_nor_inside_one(tmp_path, ours):
     (write if ours else write_by_another)(tmp_path / "g.zarr")
-    for output, image, word in (("g.zarr", "g.zarr/0", "holds"), ("g.zarr", "g.zarr", "is"), ("g.zarr/0/new.zarr", "g.zarr", "lies in"),
+    for output, image, word in (("g.zarr", "g.zarr/0", "holds"), ("g.zarr", "g.zarr", "is"),
+                                ("g.zarr/0/new.zarr", "g.zarr", "lies in"),
                                 ("g.zarr/new.n5", "g.zarr", "lies in")):
         said = refused(tmp_path / output, {"--image": str(tmp_path / image)})
         assert f": {word} --image={tmp_path / image}, which is read" in said

@@ -89,4 +89,5 @@ def _one_line(name: str) -> Iterator[None]:
     except TimeoutError as error:
         raise InputError(f"{name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
     except (ValueError, OSError) as error:
-        raise InputError(f"{name}: cannot be written to ({first_line(error)})") from error
+        said = first_line(error).split(" [")[0]  # without what the service sent
+        raise InputError(f"{name}: cannot be reached ({said})") from error

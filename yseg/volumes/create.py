@@ -160,7 +160,7 @@ def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_
         store = new_array(scratch, shape, dtype, pixel_size_nm, section_nm=section_nm, durable=False)
         yield store
         found.write(store, place, header, title)
-        if overwrite or is_bucket(spec) or not found.is_folder:  # something else may have taken its place in the meantime
+        if not is_bucket(spec) and (overwrite or not found.is_folder):  # something else may have taken its place in the meantime
             check_output(spec, overwrite, flag, format=format, inputs=inputs)
 
 
@@ -174,14 +174,14 @@ def _title(spec):
 def _place(spec: str, found: _Format, overwrite: bool, name: str) -> contextlib.AbstractContextManager[Path]:
     """Where an output is written; when that is left it gets its name."""
     if is_bucket(spec):
-        return _uploaded(spec, name)
+        return _uploaded(spec, overwrite, name)
     path = Path(file_of(spec))
     path.parent.mkdir(parents=True, exist_ok=True)
     return whole_folder(path, replace=overwrite) if found.is_folder else whole_file(path)
 
 
 @contextlib.contextmanager
-def _uploaded(spec: str, name: str) -> Iterator[Path]:
+def _uploaded(spec: str, overwrite: bool, name: str) -> Iterator[Path]:
     """A folder on this machine, which is copied to a bucket. If only that fails, it stays."""
     bucket.announce(spec, name)
     folder = Path(tempfile.mkdtemp(prefix="yseg-"))
@@ -191,6 +191,7 @@ def _uploaded(spec: str, name: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     try:
+        check_free(spec, overwrite, name)  # something else may be there by now
         bucket.upload(folder, spec, name)
     except InputError as error:
         raise InputError(f"{error}; the volume is whole and stays in {folder}") from error
