@@ -60,7 +60,7 @@ def test_an_array_gets_the_bits_that_a_volume_with_its_values_gets(folder, image
 
 def test_its_classes_are_those_that_are_segmented(folder, image, tmp_path):
     target = read_config(folder / "run").target
-    classes = zarr.open_array(yseg.segment(folder / "run", target.image, tmp_path / "s.zarr", quiet=True), mode="r")[:]
+    classes = zarr.open_group(yseg.segment(folder / "run", target.image, tmp_path / "s.zarr", quiet=True), mode="r")["0"][:]
     np.testing.assert_array_equal(yseg.predict(folder / "run", image)[..., 1] >= 0.5, classes)
 
 

@@ -49,7 +49,7 @@ def contents(folder):
 
 def segmented(network, image, folder, **how):
     output = yseg.segment(network, image, str(folder / f"{len(os.listdir(folder))}.zarr"), quiet=True, **how)
-    return zarr.open_array(output, mode="r")[:]
+    return zarr.open_array(f"{output}/0", mode="r")[:]
 
 
 @pytest.mark.parametrize("statistics", [None, "training", "source", "mixed"])

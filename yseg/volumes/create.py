@@ -147,7 +147,7 @@ def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_
     name, header = f"{flag}={spec}", Header(kind, pixel_size_nm, section_nm, classes)
     check_output(spec, overwrite, flag, format=format, inputs=inputs, dtype=dtype)
     found, title = _format_of(spec, format, name), _title(spec)
-    with _full_disk(spec), contextlib.ExitStack() as stack:
+    with _full_disk(tempfile.gettempdir() if is_bucket(spec) else spec), contextlib.ExitStack() as stack:
         try:
             place = stack.enter_context(_place(spec, found, overwrite, name))
             if found.is_folder:
@@ -225,8 +225,8 @@ def _removed_on_error(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _full_disk(spec: str) -> Iterator[None]:
-    """A full disk is one OSError that names the output, whichever library meets it and however it says so."""
+def _full_disk(place: str) -> Iterator[None]:
+    """A full disk is one OSError that names the place, whichever library meets it and however it says so."""
     try:
         yield
     except InputError:
@@ -235,4 +235,4 @@ def _full_disk(spec: str) -> Iterator[None]:
         number = next((number for number in _FULL if os.strerror(number) in str(error)), None)
         if number is None:
             raise
-        raise OSError(number, f"{os.strerror(number)}; nothing has been written", spec) from error
+        raise OSError(number, f"{os.strerror(number)}; nothing has been written", place) from error
