@@ -37,13 +37,13 @@ def create_array(path: str | os.PathLike[str], shape: Sequence[int], dtype: DTyp
 
 
 def new_array(folder: Path, shape: Sequence[int], dtype: DTypeLike, pixel_size_nm: float, *, section_nm: float | None = None,
-              durable: bool = True) -> ts.TensorStore:
+              lasting: bool = True) -> ts.TensorStore:
     """An empty array in a folder, see `create_array`.
 
     Args:
       folder: exists and is empty.
       shape, dtype, pixel_size_nm, section_nm: see `create_array`.
-      durable: whether what was written survives a crash of the machine, which takes time.
+      lasting: False = it is soon read and deleted: less compressed, and lost if the machine crashes, for speed.
     """
     dtype = np.dtype(dtype)
     voxel_nm = (section_nm, pixel_size_nm, pixel_size_nm)
@@ -53,16 +53,16 @@ def new_array(folder: Path, shape: Sequence[int], dtype: DTypeLike, pixel_size_n
         "shape": [int(size) for size in shape],
         "data_type": dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, *(min(int(size), _CHUNK) for size in shape[1:])]}},
-        "codecs": [{"name": "bytes"}, blosc(dtype)],
+        "codecs": [{"name": "bytes"}, blosc(dtype) if lasting else blosc(dtype, "lz4", 1)],
         "dimension_names": ["z", "y", "x"],
         "attributes": attributes,
     }
     return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{folder}/"}, "metadata": metadata},
                    dimension_units=[None if size is None else f"{size} nm" for size in voxel_nm], create=True,
-                   context=ts.Context({"file_io_sync": durable})).result()
+                   context=ts.Context({"file_io_sync": lasting})).result()
 
 
-def blosc(dtype: np.dtype) -> dict:
-    """The codec of Zarr 3 that compresses voxels of a type."""
-    return {"name": "blosc", "configuration": {"cname": "zstd", "clevel": 5,
+def blosc(dtype: np.dtype, name: str = "zstd", level: int = 5) -> dict:
+    """The codec of Zarr 3 that compresses voxels of a type, by a compressor of that name at a level."""
+    return {"name": "blosc", "configuration": {"cname": name, "clevel": level,
                                                "shuffle": "shuffle" if dtype.itemsize > 1 else "noshuffle"}}

@@ -157,7 +157,7 @@ def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_
             if error.errno in _FULL:
                 raise
             raise InputError(f"{name}: cannot be created ({error.strerror})") from error
-        store = new_array(scratch, shape, dtype, pixel_size_nm, section_nm=section_nm, durable=False)
+        store = new_array(scratch, shape, dtype, pixel_size_nm, section_nm=section_nm, lasting=False)
         yield store
         found.write(store, place, header, title)
         if not is_bucket(spec) and (overwrite or not found.is_folder):  # something else may have taken its place in the meantime
