@@ -19,7 +19,7 @@ import tensorstore as ts
 from numpy.typing import DTypeLike
 
 from yseg.config import InputError
-from yseg.files import whole_file, whole_folder
+from yseg.files import whole_folder
 from yseg.volumes import bucket
 from yseg.volumes.arrays import new_array
 from yseg.volumes.header import BOTH, CLASSES, FORMATS, PROBABILITY, WHAT, Header
@@ -150,9 +150,9 @@ def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_
     with _full_disk(tempfile.gettempdir() if is_bucket(spec) else spec), contextlib.ExitStack() as stack:
         try:
             place = stack.enter_context(_place(spec, found, overwrite, name))
-            if found.is_folder:
-                stack.enter_context(_removed_on_error(place))
-            scratch = stack.enter_context(_scratch(place if found.is_folder else place.parent, Path(file_of(spec)).name))
+            folder = place if found.is_folder else place.parent
+            scratch = stack.enter_context(_scratch(folder))
+            stack.enter_context(_removed_on_error(folder))
         except OSError as error:
             if error.errno in _FULL:
                 raise
@@ -175,9 +175,18 @@ def _place(spec: str, found: _Format, overwrite: bool, name: str) -> contextlib.
     """Where an output is written; when that is left it gets its name."""
     if is_bucket(spec):
         return _uploaded(spec, overwrite, name)
-    path = Path(file_of(spec))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return whole_folder(path, replace=overwrite) if found.is_folder else whole_file(path)
+    path = Path(os.path.realpath(file_of(spec)))
+    return whole_folder(path, replace=overwrite) if found.is_folder else _moved(path)
+
+
+@contextlib.contextmanager
+def _moved(path: Path) -> Iterator[Path]:
+    """A file in a folder of its own beside its place, to which it is moved."""
+    beside = path.with_name(f".{path.name}.work")
+    with whole_folder(beside, replace=True) as folder:
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+    shutil.rmtree(beside, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -199,11 +208,11 @@ def _uploaded(spec: str, overwrite: bool, name: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _scratch(above: Path, name: str) -> Iterator[Path]:
-    """A new folder in another, for voxels on their way; it is deleted."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".unfinished", dir=above))
-    with _removed_on_error(folder):
-        yield folder
+def _scratch(above: Path) -> Iterator[Path]:
+    """A new folder in another, for voxels on their way; it is deleted at the end."""
+    folder = above / ".scratch"
+    folder.mkdir()
+    yield folder
     shutil.rmtree(folder)
 
 
