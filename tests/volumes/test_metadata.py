@@ -77,6 +77,8 @@ def test_an_unknown_section_distance_has_no_unit(tmp_path):
     write(tmp_path / "a.zarr", "image", section_nm=None)
     (multiscale,) = zarr.open_group(tmp_path / "a.zarr", mode="r").attrs["ome"]["multiscales"]
     assert [axis.get("unit") for axis in multiscale["axes"]] == [None, "nanometer", "nanometer"]
+    assert [level["coordinateTransformations"][0]["scale"] for level in multiscale["datasets"]] == [
+        [1, 4.6, 4.6], [1, 9.2, 9.2], [1, 18.4, 18.4]]
     write(tmp_path / "a.h5", "image", section_nm=None)
     with h5py.File(tmp_path / "a.h5") as file:
         assert "element_size_um" not in file["exported_data"].attrs
@@ -125,6 +127,10 @@ def test_n5_has_units_and_factors_of_its_levels(tmp_path):
     assert group["n5"]
     assert group["pixelResolution"] == {"dimensions": [4.6, 4.6, 50], "unit": "nm"}
     assert group["scales"] == [[1, 1, 1], [2, 2, 1], [4, 4, 1]]
+    (multiscale,) = group["multiscales"]
+    assert [axis["name"] for axis in multiscale["axes"]] == ["x", "y", "z"]
+    assert [(level["path"], level["coordinateTransformations"][0]["scale"]) for level in multiscale["datasets"]] == [
+        ("s0", [4.6, 4.6, 50]), ("s1", [9.2, 9.2, 50]), ("s2", [18.4, 18.4, 50])]
 
 
 def test_hdf5_has_what_ilastik_reads(tmp_path):

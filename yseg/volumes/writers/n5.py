@@ -9,6 +9,7 @@ import tensorstore as ts
 from yseg.volumes.header import MARK, Header
 from yseg.volumes.pyramid import Level
 from yseg.volumes.writers.multiscale import CHUNK, new_store, write_levels
+from yseg.volumes.writers.ome import multiscale
 
 FILE = "attributes.json"
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
@@ -31,8 +32,10 @@ def write_n5(volume: ts.TensorStore, folder: Path, header: Header, name: str) ->
         return new_store("n5", folder / f"s{number}", metadata=metadata).T
 
     levels = write_levels(volume, header, create)
+    named = [(f"s{number}", level) for number, level in enumerate(levels)]
     group = {"n5": "2.0.0", "name": name, **_units(header, header.voxel_nm), "scales": [level.factors[::-1] for level in levels],
-             MARK: header.mark([FILE, *(f"s{number}" for number in range(len(levels)))])}
+             "multiscales": [{"version": "0.4", **multiscale(header, named, name, axes="xyz")}],  # as n5-universe of Fiji has it
+             MARK: header.mark([FILE, *dict(named)])}
     (folder / FILE).write_text(json.dumps(group, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -3,7 +3,6 @@
 import colorsys
 import functools
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ import tensorstore as ts
 
 from yseg.volumes.arrays import blosc
 from yseg.volumes.header import CLASSES, MARK, Header
-from yseg.volumes.pyramid import MEAN, MODE, Level
+from yseg.volumes.pyramid import Level
 from yseg.volumes.writers.multiscale import BLOCK, CHUNK, new_store, write_levels
-
-AXES = "zyx"
+from yseg.volumes.writers.ome import AXES, multiscale
 
 
 def write_ome_zarr_05(volume: ts.TensorStore, folder: Path, header: Header, name: str) -> None:
@@ -29,8 +27,9 @@ def write_ome_zarr_05(volume: ts.TensorStore, folder: Path, header: Header, name
     """
     dtype = volume.dtype.numpy_dtype
     levels = write_levels(volume, header, functools.partial(_create_v3, folder, dtype))
-    attributes = {"ome": {"version": "0.5", "multiscales": [_multiscale(header, levels, name)], **_image_label(header, {})},
-                  MARK: header.mark(["zarr.json", *map(str, range(len(levels)))])}
+    named = _named(levels)
+    ome = {"version": "0.5", "multiscales": [multiscale(header, named, name)], **_image_label(header, {})}
+    attributes = {"ome": ome, MARK: header.mark(["zarr.json", *dict(named)])}
     _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
@@ -38,17 +37,21 @@ def write_ome_zarr_04(volume: ts.TensorStore, folder: Path, header: Header, name
     """Write a volume [z, y, x] as OME-Zarr 0.4, see `write_ome_zarr_05`."""
     dtype = volume.dtype.numpy_dtype
     levels = write_levels(volume, header, functools.partial(_create_v2, folder, dtype))
-    attributes = {"multiscales": [{"version": "0.4", **_multiscale(header, levels, name)}],
-                  **_image_label(header, {"version": "0.4"}),
-                  MARK: header.mark([".zgroup", ".zattrs", *map(str, range(len(levels)))])}
+    named, version = _named(levels), {"version": "0.4"}
+    attributes = {"multiscales": [version | multiscale(header, named, name)], **_image_label(header, version),
+                  MARK: header.mark([".zgroup", ".zattrs", *dict(named)])}
     _write_json(folder / ".zattrs", attributes)
     _write_json(folder / ".zgroup", {"zarr_format": 2})
+
+
+def _named(levels: list[Level]) -> list[tuple[str, Level]]:
+    """(path, level) of each."""
+    return [(str(number), level) for number, level in enumerate(levels)]
 
 
 def _create_v3(folder: Path, dtype: np.dtype, number: int, level: Level) -> ts.TensorStore:
     chunk = [min(size, side) for size, side in zip(level.shape, CHUNK, strict=True)]
     shard = [min(block, -(-size // side) * side) for size, side, block in zip(level.shape, chunk, BLOCK, strict=True)]
-    shard = [-(-size // side) * side for size, side in zip(shard, chunk, strict=True)]
     little = {"name": "bytes", "configuration": {"endian": "little"}}
     inner = {"chunk_shape": chunk, "codecs": [little, blosc(dtype)], "index_codecs": [little, {"name": "crc32c"}]}
     metadata = {"shape": level.shape, "data_type": dtype.name, "dimension_names": list(AXES),
@@ -62,21 +65,6 @@ def _create_v2(folder: Path, dtype: np.dtype, number: int, level: Level) -> ts.T
     metadata = {"shape": level.shape, "dtype": dtype.newbyteorder("<").str, "dimension_separator": "/", "compressor": compressor,
                 "chunks": [min(size, side) for size, side in zip(level.shape, CHUNK, strict=True)], "fill_value": 0}
     return new_store("zarr", folder / str(number), metadata=metadata)
-
-
-def _multiscale(header: Header, levels: Sequence[Level], name: str) -> dict[str, Any]:
-    """The levels' axes, units and places. The first voxel of a coarser level has its middle further from the corner."""
-    def transformations(level):
-        scale = [round(size * factor, 9) for size, factor in zip(header.voxel_nm, level.factors, strict=True)]
-        shift = [round(size * (factor - 1) / 2, 9) for size, factor in zip(header.voxel_nm, level.factors, strict=True)]
-        return [{"type": "scale", "scale": scale}, *([{"type": "translation", "translation": shift}] if any(shift) else [])]
-
-    known = {"z": header.section_nm is not None, "y": True, "x": True}
-    return {"name": name,
-            "axes": [{"name": axis, "type": "space", **({"unit": "nanometer"} if known[axis] else {})} for axis in AXES],
-            "datasets": [{"path": str(number), "coordinateTransformations": transformations(level)}
-                         for number, level in enumerate(levels)],
-            "type": MODE if header.is_labels else MEAN}
 
 
 def _image_label(header: Header, version: dict[str, str]) -> dict[str, Any]:
