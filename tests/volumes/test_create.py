@@ -189,7 +189,7 @@ def test_a_finished_volume_is_kept_if_its_name_was_taken_in_the_meantime(tmp_pat
         path.mkdir()
         (path / "thesis.tex").write_text("x")
     assert os.listdir(path) == ["thesis.tex"]
-    (kept,) = tmp_path.glob(".a.zarr.*.unfinished")
+    (kept,) = tmp_path.glob(".a.zarr.*")
     assert str(kept) in str(caught.value)
     assert (open_volume(str(kept / "0")).read().result() == 1).all()
 
