@@ -54,7 +54,7 @@ def main(values):
                 "The target's part for the test")
     volume = open_own_domain(resolved, "target", with_labels=True)
     section = middle_section(volume.split.test)
-    found = {f"{name}, IoU {rows[name]['iou'] or 0:.2f}": yseg.open_volume(output)[section.slices].read().result()[0]
+    found = {f"{name}, IoU {rows[name]['iou'] or 0:.2f}": yseg.open_volume(f"{output}/0")[section.slices].read().result()[0]
              for name, output in outputs.items()}
     image, truth = volume.image[section.slices].read().result()[0], volume.classes(section)[0]
     title = f"{config.name}: section {section.start[0]}, the part for the test"

@@ -19,6 +19,9 @@ from launch.complaints import BAD_INPUT, DONE, complain, knob_names
 from launch.execution import execute
 from launch.usage import usage
 from yseg.config import MATCHED, METHODS, STATISTICS, Experiment, InputError, check
+from yseg.volumes.header import FORMATS
+
+OUTPUT = "the volume that is created: NAME.zarr, .n5 or .precomputed (a path, s3:// or gs://), NAME.tif or NAME.h5:DATASET"
 
 _CONFIG = re.compile(r"--?config(?:=(.*))?")
 _OVERRIDE = re.compile(r"--?(?:no)?(config\.[^=]*).*")
@@ -187,6 +190,12 @@ def define_plausible_objects(values):
     flags.DEFINE_boolean("plausible_objects", None, "call components of a section background that look like none that was"
                          " labelled in training, in size or form, and of which the network is not sure; default: as"
                          " --config.inference.plausible_objects of the run", flag_values=values)
+
+
+def define_format(values):
+    """The flag --format of programs that write a volume."""
+    flags.DEFINE_enum("format", None, list(FORMATS), "how the output is written; default: by its ending, .zarr as ome-zarr-0.5,"
+                      " .tif as tiff (ImageJ's, and OME's above 4 GB)", flag_values=values)
 
 
 class _Threshold(flags.ArgumentParser):

@@ -3,23 +3,28 @@
     python -m launch.segment --workdir=runs/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
     python -m launch.segment --model=models/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
 
-The result is a Zarr volume (uint8 classes) on the voxels of the image, or of its --region; its path is printed.
+The result lies on the voxels of the image, or of its --region: classes (uint8), the probability of foreground (float32), or both.
+Its path is printed. Of both, the probability gets a name of its own: b_segmented_probability.zarr beside b_segmented.zarr.
 """
 
 from absl import flags
 
 import yseg
 from launch import program
+from yseg.volumes.header import CLASSES, WHAT
 
 
 def define(values):
     """Add the program's own flags."""
     program.define_network(values)
     program.define_required("image", "the volume: a path or URL", values)
-    program.define_required("output", "the segmented volume that is created, NAME.zarr", values)
+    program.define_required("output", program.OUTPUT, values)
+    program.define_format(values)
+    flags.DEFINE_enum("what", CLASSES, WHAT, "what is written; with both, the probability goes into a second volume beside the"
+                      " first, NAME_probability.zarr", flag_values=values)
     flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm", flag_values=values)
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
-    flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
+    flags.DEFINE_boolean("overwrite", False, "replace the output if it exists and yseg wrote it", flag_values=values)
     program.define_threshold(values)
     program.define_augmentation(values)
     program.define_plausible_objects(values)
@@ -29,11 +34,15 @@ def define(values):
 
 def main(values):
     """Segment."""
-    print(yseg.segment(
+    from yseg.volumes.create import outputs_of  # needs TensorStore, for which --help and a bad flag need not wait
+
+    yseg.segment(
         program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
         overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
         test_time_augmentation=values.test_time_augmentation,
-        plausible_objects=values.plausible_objects, adapted=values.adapted, moved=program.moved(values)))
+        plausible_objects=values.plausible_objects, adapted=values.adapted, moved=program.moved(values), what=values.what,
+        format=values.format)
+    print(*outputs_of(values.output, values.what).values(), sep="\n")
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -33,7 +33,8 @@ from yseg.runs.stages import last_stage, second_stage
 from yseg.trained.network import load_run
 from yseg.training.recorder import read_metrics
 from yseg.training.state import inference_variables, segmentation_part
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 
 def target(**fields):
@@ -121,7 +122,7 @@ def test_before_the_first_step_they_are_those_of_the_network_that_it_starts_from
 
 def test_labels_of_the_target_change_nothing(adapted, tmp_path):
     path = str(tmp_path / "noise.zarr")
-    with create_volume(path, (3, 64, 96), np.uint8, 10.0) as store:
+    with create_array(path, (3, 64, 96), np.uint8, 10.0) as store:
         store.write(np.random.default_rng(0).integers(0, 2, (3, 64, 96), np.uint8)).result()
     yseg.train(tiny(target=target(labels=path)), tmp_path / "run", quiet=True)
     assert_same(adapted, tmp_path / "run")

@@ -1,5 +1,6 @@
 """A trained network applied to volumes: scored, and segmented; tiny volumes of 4 sections."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorstore as ts
+import tifffile
 import zarr
 from tiny import domain, experiment
 
@@ -21,7 +23,9 @@ from yseg.inference.predictor import make_predictor
 from yseg.metrics.counts import confusion
 from yseg.runs.folder import load_state, read_config
 from yseg.training.state import inference_variables
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.create import create_volume
+from yseg.volumes.volume import open_volume
 
 SHAPE, TEST_BOX = (4, 64, 96), "0:4,0:64,67:96"  # the last 30 % of x
 
@@ -44,7 +48,7 @@ def files(folder):
 
 def copy_of(spec, path, pixel_size_nm):
     """The path of a Zarr volume with the values of another volume."""
-    with create_volume(str(path), SHAPE, np.uint8, pixel_size_nm) as store:
+    with create_array(str(path), SHAPE, np.uint8, pixel_size_nm) as store:
         store.write(open_volume(spec).read().result()).result()
     return str(path)
 
@@ -211,12 +215,12 @@ def test_the_source_is_segmented_with_its_own_batch_statistics(trained, tmp_path
     for name in (None, "source", "training", "target"):
         output = str(tmp_path / f"{name}.zarr")
         yseg.segment(trained, source.image, output, batch_statistics=name, threshold=0.4, quiet=True)
-        found[name] = zarr.open_array(output, mode="r")[:]
+        found[name] = zarr.open_array(f"{output}/0", mode="r")[:]
     assert (found[None] == found["training"]).all()
     assert (found["source"] == found["training"]).all()
     assert (found[None] != found["target"]).any()
-    with pytest.raises(yseg.InputError, match=r"--output=.*: must be another path than --image"):
-        yseg.segment(trained, output, output, pixel_size_nm=5.0, overwrite=True, quiet=True)
+    with pytest.raises(yseg.InputError, match=r"--output=.*: holds --image=.*, which is read"):
+        yseg.segment(trained, f"{output}/0", output, pixel_size_nm=5.0, overwrite=True, quiet=True)
 
 
 def test_a_segmentation_holds_the_predicted_classes_for_every_reader_of_zarr(trained, tmp_path):
@@ -224,11 +228,12 @@ def test_a_segmentation_holds_the_predicted_classes_for_every_reader_of_zarr(tra
     assert yseg.segment(trained, config.target.image, str(output), region="1:4,:,5:60", quiet=True) == str(output)
     expected = predicted_classes(predicted(trained, parse_region("1:4,:,5:60", SHAPE)), config.inference.threshold)
     assert 0 < expected.mean() < 1
-    store = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(output)}}).result()
-    for values in (store.read().result(), zarr.open_array(output, mode="r")[...]):
+    store = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(output / "0")}}).result()
+    for values in (store.read().result(), zarr.open_array(output / "0", mode="r")[...]):
         assert values.dtype == np.uint8
         np.testing.assert_array_equal(values, expected)
-    assert store.dimension_units[1:] == (ts.Unit(4.6, "nm"), ts.Unit(4.6, "nm"))
+    (multiscale,) = zarr.open_group(output, mode="r").attrs["ome"]["multiscales"]
+    assert multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][1:] == [4.6, 4.6]
     assert (trained / "report" / "segmentation.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -240,7 +245,47 @@ def test_an_output_is_replaced_only_if_asked_to(trained, tmp_path):
         yseg.segment(trained, image, output, region="0:2,:,:", quiet=True)
     assert files(tmp_path) == before
     yseg.segment(trained, image, output, region="0:2,:,:", overwrite=True, quiet=True)
-    assert open_volume(output).shape == (2, 64, 96)
+    assert zarr.open_array(f"{output}/0", mode="r").shape == (2, 64, 96)
+
+
+def test_classes_and_probability_in_any_format(trained, tmp_path):
+    config = read_config(trained)
+    expected = predicted(trained, parse_region("1:3,:,5:60", SHAPE))
+    for what, name, format in (("probability", "a.tif", None), ("both", "b.zarr", "ome-zarr-0.4"), ("both", "c.h5:seg", None)):
+        yseg.segment(trained, config.target.image, tmp_path / name, region="1:3,:,5:60", what=what, format=format, quiet=True)
+    found = {"a": tifffile.imread(tmp_path / "a.tif"),
+             "b": zarr.open_array(tmp_path / "b_probability.zarr" / "0", zarr_format=2)[...],
+             "c": open_volume(f"{tmp_path / 'c_probability.h5'}:seg").read().result()}
+    for values in found.values():
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, expected[..., 1], atol=1e-6)
+    classes = predicted_classes(expected, config.inference.threshold)
+    np.testing.assert_array_equal(zarr.open_array(tmp_path / "b.zarr" / "0", zarr_format=2)[...], classes)
+    np.testing.assert_array_equal(open_volume(f"{tmp_path / 'c.h5'}:seg").read().result(), classes)
+
+
+def test_the_group_that_holds_the_image_is_never_replaced(trained, tmp_path):
+    group = zarr.open_group(tmp_path / "precious.zarr", mode="w", zarr_format=2)
+    for level in ("0", "1"):
+        group.create_array(level, shape=(2, 64, 64), dtype="uint8")[...] = 7
+    before = files(tmp_path)
+    for output in ("precious.zarr", "precious.zarr/0/new.zarr"):
+        with pytest.raises(yseg.InputError, match=r"^--output=.*: (holds|lies in) --image=.*/0, which is read"):
+            yseg.segment(trained, str(tmp_path / "precious.zarr" / "0"), tmp_path / output, pixel_size_nm=5.0, overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_what_a_run_was_trained_on_is_never_replaced(trained, tmp_path):
+    config, labels = read_config(trained), str(tmp_path / "labels.zarr")
+    with create_volume(labels, SHAPE, np.uint8, 5.0) as store:
+        store[...] = 1
+    network = yseg.load_run(trained)
+    network = dataclasses.replace(network, config=dataclasses.replace(
+        config, source=dataclasses.replace(config.source, labels=f"{labels}/0")))
+    before = files(tmp_path)
+    with pytest.raises(yseg.InputError, match=r"^--output=.*: holds source\.labels=.*, which is read"):
+        yseg.segment(network, config.target.image, labels, overwrite=True, quiet=True)
+    assert files(tmp_path) == before
 
 
 def test_what_is_wrong_with_a_segmentation_leaves_no_output(trained, tmp_path):

@@ -25,7 +25,8 @@ from yseg.runs.session import compiled_step, prepare
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import Member, TrainingDiverged, fit
 from yseg.training.recorder import Recorder, read_metrics
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 SHAPE = "4,64,64"
 
@@ -95,7 +96,7 @@ def test_pictures_and_validations_do_not_change_what_is_learnt(trained, tmp_path
 
 def test_target_labels_do_not_change_what_is_learnt(trained, tmp_path):
     noise = np.random.default_rng(0).integers(0, 2, (4, 64, 64), np.uint8)
-    with create_volume(str(tmp_path / "noise.zarr"), noise.shape, np.uint8, 4.6) as store:
+    with create_array(str(tmp_path / "noise.zarr"), noise.shape, np.uint8, 4.6) as store:
         store.write(noise).result()
     target = domain("target", labels=str(tmp_path / "noise.zarr"), test_fraction=0.3)
     yseg.train(tiny(target=target), tmp_path / "noise", quiet=True)
@@ -213,7 +214,7 @@ def test_wrong_input_is_named_in_one_line_and_leaves_no_workdir(changes, named, 
 
 
 def test_class_indices_beyond_the_model_are_refused(tmp_path):
-    with create_volume(str(tmp_path / "classes.zarr"), (4, 64, 64), np.uint8, 5.0) as store:
+    with create_array(str(tmp_path / "classes.zarr"), (4, 64, 64), np.uint8, 5.0) as store:
         store.write(np.full((4, 64, 64), 2, np.uint8)).result()
     source = domain("source", labels=str(tmp_path / "classes.zarr"), foreground="classes")
     with pytest.raises(yseg.InputError, match=r"--config\.model\.classes=2: must be above 2"):
@@ -234,7 +235,7 @@ def test_a_folder_without_a_run_or_without_a_checkpoint_is_refused(trained, tmp_
 def test_a_run_is_found_again_from_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("image", "labels"):
-        with create_volume(f"{name}.zarr", (4, 64, 64), np.uint8, 5.0) as store:
+        with create_array(f"{name}.zarr", (4, 64, 64), np.uint8, 5.0) as store:
             store.write(open_volume(getattr(domain("source"), name)).read().result()).result()
     source = domain("source", image="image.zarr", labels="labels.zarr", pixel_size_nm=5.0, validation_fraction=0.3)
     yseg.train(tiny(source=source), "run", quiet=True)

@@ -30,7 +30,8 @@ from yseg.runs.folder import load_state, read_config
 from yseg.runs.resolve import resolve
 from yseg.runs.stages import finetuning, supervised
 from yseg.training.state import inference_variables
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 SHAPE = (4, 64, 96)
 
@@ -91,7 +92,7 @@ def test_only_the_listed_labels_change_what_is_learnt(start, tmp_path):
         changed = {"nowhere": np.zeros(SHAPE, bool), "outside": ~chosen, "inside": chosen}[where]
         labels[changed] = noise[changed]
         path = str(tmp_path / f"{where}.zarr")
-        with create_volume(path, SHAPE, np.uint8, 10.0) as store:
+        with create_array(path, SHAPE, np.uint8, 10.0) as store:
             store.write(labels.astype(np.uint8)).result()
         target = dataclasses.replace(config.target, labels=path, foreground=">0")
         tuned = supervised(dataclasses.replace(config, target=target), 0.4, str(start))

@@ -11,7 +11,8 @@ import yseg
 from yseg.data.box import Box
 from yseg.data.domain import given_domain, open_domain
 from yseg.runs.folder import read_config
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 BOTH = ("run", "model")
 
@@ -38,7 +39,7 @@ def network_in(folder, name):
 
 def of_volume(network, array, path, pixel_size_nm):
     """What `segment`'s network says of a Zarr volume with these values, float32 [z, y, x, class]."""
-    with create_volume(str(path), array.shape, array.dtype, pixel_size_nm) as store:
+    with create_array(str(path), array.shape, array.dtype, pixel_size_nm) as store:
         store.write(array).result()
     known = given_domain(network.config, str(path), pixel_size_nm=pixel_size_nm)
     volume = open_domain(known, network.config.sampling, "-", with_labels=False)
@@ -59,7 +60,7 @@ def test_an_array_gets_the_bits_that_a_volume_with_its_values_gets(folder, image
 
 def test_its_classes_are_those_that_are_segmented(folder, image, tmp_path):
     target = read_config(folder / "run").target
-    classes = zarr.open_array(yseg.segment(folder / "run", target.image, tmp_path / "s.zarr", quiet=True), mode="r")[:]
+    classes = zarr.open_group(yseg.segment(folder / "run", target.image, tmp_path / "s.zarr", quiet=True), mode="r")["0"][:]
     np.testing.assert_array_equal(yseg.predict(folder / "run", image)[..., 1] >= 0.5, classes)
 
 

@@ -5,6 +5,7 @@
     yseg.load_run(workdir), yseg.load_model(folder)      a trained network; evaluate, segment and predict take it
     yseg.predict(network, array, pixel_size_nm=...)      probabilities of an array, without files
     yseg.export(workdir, output), yseg.cross_validate(start, workdir, folds), yseg.open_volume(spec)
+    yseg.convert(image, output, pixel_size_nm)      the same volume in another format
     yseg.losses, yseg.methods, yseg.models      the parts, for programs of one's own
     yseg.Experiment, yseg.Domain, ...      the config, see yseg.config; yseg.InputError is what a user has to change
 """
@@ -37,18 +38,20 @@ if TYPE_CHECKING:
     from yseg.runs.resolve import resolve
     from yseg.studies.cross_validation import cross_validate
     from yseg.trained.network import TrainedNetwork, load_model, load_run
+    from yseg.volumes.convert import convert
     from yseg.volumes.volume import open_volume
 
 __version__ = "0.2.0"
 _PLACES = {
     **dict.fromkeys(("adapt", "evaluate", "export", "finetune", "predict", "segment", "train"), "experiment"),
     "cross_validate": "studies.cross_validation", "resolve": "runs.resolve", "TrainedNetwork": "trained.network",
-    "load_model": "trained.network", "load_run": "trained.network", "open_volume": "volumes.volume"}
+    "load_model": "trained.network", "load_run": "trained.network", "open_volume": "volumes.volume",
+    "convert": "volumes.convert"}
 _PACKAGES = ("losses", "methods", "models")
 
 __all__ = [
     "Adaptation", "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss", "Model", "Optimizer", "Record",
-    "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "TrainedNetwork", "adapt", "cross_validate",
+    "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "TrainedNetwork", "adapt", "convert", "cross_validate",
     "evaluate", "export", "finetune",
     "load_model", "load_run", "losses", "methods", "models", "no_augmentation", "open_volume", "predict", "resolve", "segment",
     "strong_augmentation", "train"]

@@ -4,6 +4,7 @@ A workdir holds a run: config.json, checkpoints/, metrics.jsonl, TensorBoard eve
 evaluation. Where a verb takes the folder of a run it also takes a `TrainedNetwork`, see `yseg.load_run` and `yseg.load_model`.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -25,7 +26,7 @@ from yseg.data.normalise import normalised
 from yseg.data.split import split
 from yseg.files import write_whole
 from yseg.inference.blocks import Blocks
-from yseg.inference.outputs import score, write_segmentation
+from yseg.inference.outputs import OUTPUT_TYPES, score, write_segmentation
 from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
 from yseg.report import overlay, progress
@@ -39,8 +40,9 @@ from yseg.trained.export import export
 from yseg.trained.network import TrainedNetwork, network_of
 from yseg.trained.threshold import chosen_threshold
 from yseg.volumes.catalog import DATASETS
+from yseg.volumes.create import check_output, create_volume, outputs_of
+from yseg.volumes.header import CLASSES
 from yseg.volumes.stores import as_volume
-from yseg.volumes.volume import check_output, create_volume
 
 __all__ = ["adapt", "evaluate", "export", "finetune", "predict", "segment", "train"]
 
@@ -218,30 +220,35 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
             pixel_size_nm: float | None = None, region: str | None = None, overwrite: bool = False,
             threshold: float | str | None = None, batch_statistics: str | None = None,
             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
-            adapted: bool | None = None, moved: Moved | None = None, quiet: bool = False) -> str:
-    """Segment a volume with a trained network: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
+            adapted: bool | None = None, moved: Moved | None = None, what: str = CLASSES, format: str | None = None,
+            quiet: bool = False) -> str:
+    """Segment a volume with a trained network, on the image's own voxels [z, y, x].
 
     Args:
       workdir: the folder of the run, whose last checkpoint is used; or a network that was loaded.
       image: a volume of any size, see `yseg.open_volume`.
-      output: a path that ends in .zarr; it has the region's shape.
+      output: a path, or s3:// or gs:// URL, see `yseg.volumes.create.check_output`; it has the region's shape.
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
-      overwrite: replace the output if it exists.
+      overwrite: replace the output if it exists and yseg wrote it.
       threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted, moved: see `evaluate`.
+      what: "classes" (uint8), "probability" of foreground (float32), or "both", see `yseg.volumes.create.outputs_of`.
+      format: how it is written, one of `yseg.volumes.header.FORMATS`; None = by the ending of its name.
       quiet: show no progress.
 
     Returns:
-      The path of the output.
+      The output's path or URL.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change. Nothing has
         been written.
     """
     given, output = network_of(workdir, adapted, moved), str(output)
-    check_output(output, overwrite)
-    if os.path.realpath(output) == os.path.realpath(image):
-        raise InputError(f"--output={output}: must be another path than --image")
+    outputs = outputs_of(output, what)
+    read = {"--image": image, **{f"{domain}.{name}": getattr(getattr(given.config, domain), name)
+                                 for domain in ("source", "target") for name in ("image", "labels")}}
+    for kind, spec in outputs.items():
+        check_output(spec, overwrite, format=format, inputs=read, dtype=OUTPUT_TYPES[kind])
     known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
@@ -252,8 +259,12 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     picture = np.zeros(shown.shape, np.uint8)
     blocks = copying(_with_progress(network.predict(volume, [box]), box, "Segmenting", quiet), shown, picture, number)
     section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
-    with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm=section_nm, overwrite=overwrite) as store:
-        write_segmentation(blocks, store, box, number)
+    with contextlib.ExitStack() as stack:
+        stores = {kind: stack.enter_context(create_volume(
+            spec, box.shape, OUTPUT_TYPES[kind], volume.pixel_size_nm, section_nm=section_nm, kind=kind,
+            classes=network.config.model.classes, overwrite=overwrite, format=format, inputs=read))
+            for kind, spec in outputs.items()}
+        write_segmentation(blocks, stores, box, number)
     if network.reports is not None:
         title = f"{network.config.name}: {_name(known.image)}, section {shown.start[0]}"
         with reporting(network.reports, "pictures"):

@@ -23,7 +23,8 @@ from yseg.inference.tiling import make_tiling
 from yseg.models import segmentation_network
 from yseg.parallel import keep_memory
 from yseg.training.state import create_state, inference_variables
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 SECTIONS = {SMALL: 8, PAPER: 1}  # of the volume: reading the first and writing the last overlap with nothing
 SIDE = 1024  # voxels of a section
@@ -54,8 +55,8 @@ def build_segmentation(config, path, pixel_size_nm):
         region = Box((0, 0, 0), tuple(store.shape))
         blocks = predict_blocks(predict, store, grid, (MEAN, DEVIATION), regions=[region], model=config.model,
                                 inference=config.inference)
-        with create_volume(f"{folder.name}/{next(numbers)}.zarr", region.shape, np.uint8, pixel_size_nm) as output:
-            write_segmentation(blocks, output, region, 0.5)
+        with create_array(f"{folder.name}/{next(numbers)}.zarr", region.shape, np.uint8, pixel_size_nm) as output:
+            write_segmentation(blocks, {"classes": output}, region, 0.5)
 
     return run, {}
 

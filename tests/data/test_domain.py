@@ -23,13 +23,13 @@ from yseg.data.domain import (
 from yseg.data.labels import label_rule
 from yseg.data.patches import make_reader
 from yseg.runs.resolve import resolve
-from yseg.volumes.volume import create_volume
+from yseg.volumes.arrays import create_array
 
 PATCH = 8
 
 
 def written(path, image):
-    with create_volume(str(path), image.shape, image.dtype, 5.0) as store:
+    with create_array(str(path), image.shape, image.dtype, 5.0) as store:
         store.write(image).result()
     return str(path)
 

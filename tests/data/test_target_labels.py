@@ -19,7 +19,8 @@ from yseg.runs.folder import load_state, read_config
 from yseg.runs.resolve import resolve
 from yseg.runs.stages import supervised
 from yseg.training.recorder import read_metrics
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 SHAPE = (4, 64, 96)
 
@@ -67,7 +68,7 @@ def test_only_the_listed_labels_change_what_is_learnt(tmp_path):
     for where, changed in (("nowhere", np.zeros(SHAPE, bool)), ("outside", ~chosen), ("inside", chosen)):
         noise = np.random.default_rng(0).integers(0, 200, SHAPE, np.uint8)  # beyond the classes, where it must not be seen
         labels = np.where(changed, noise % 2 if where == "inside" else noise, truth > 0).astype(np.uint8)
-        with create_volume(str(tmp_path / f"{where}.zarr"), SHAPE, np.uint8, 10.0) as store:
+        with create_array(str(tmp_path / f"{where}.zarr"), SHAPE, np.uint8, 10.0) as store:
             store.write(labels).result()
         target = dataclasses.replace(config.target, labels=str(tmp_path / f"{where}.zarr"), foreground="classes")
         yseg.train(tiny(target=target), tmp_path / where, quiet=True)

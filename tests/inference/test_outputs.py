@@ -12,7 +12,8 @@ from yseg.data.box import Box
 from yseg.data.labels import LabelRule, apply_rule, parse_rule
 from yseg.inference.outputs import predicted_classes, score, write_segmentation
 from yseg.metrics.counts import Counts, scores
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 REGION = Box((1, 5, 9), (3, 70, 50))
 
@@ -66,17 +67,19 @@ def test_a_label_that_is_no_class_of_the_model_is_named_with_its_section():
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_everything_is_written_relative_to_the_region(tmp_path, classes):
-    with create_volume(str(tmp_path / "out.zarr"), REGION.shape, np.uint8, 5.0) as output:
+    probability = ts.array(np.zeros(REGION.shape, np.float32))
+    with create_array(str(tmp_path / "out.zarr"), REGION.shape, np.uint8, 5.0) as output:
         output.write(np.uint8(99)).result()
-        write_segmentation(random_blocks(REGION, classes), output, REGION, 0.4)
-    expected = predicted_classes(assemble(random_blocks(REGION, classes), REGION, classes), 0.4)
-    np.testing.assert_array_equal(open_volume(str(tmp_path / "out.zarr")).read().result(), expected)
+        write_segmentation(random_blocks(REGION, classes), {"classes": output, "probability": probability}, REGION, 0.4)
+    probabilities = assemble(random_blocks(REGION, classes), REGION, classes)
+    np.testing.assert_array_equal(open_volume(str(tmp_path / "out.zarr")).read().result(), predicted_classes(probabilities, 0.4))
+    np.testing.assert_allclose(probability.read().result(), 1 - probabilities[..., 0], atol=1e-6)
 
 
 def test_every_one_of_many_blocks_is_written_when_it_returns(tmp_path):
     region, numbers = Box((0, 0, 0), (40, 2, 3)), np.arange(40) % 2
     blocks = ((Box((section, 0, 0), (section + 1, 2, 3)), np.full((1, 2, 3, 2), [1 - number, number], np.float32))
               for section, number in enumerate(numbers))
-    with create_volume(str(tmp_path / "out.zarr"), region.shape, np.uint8, 5.0) as output:
-        write_segmentation(blocks, output, region, 0.5)
+    with create_array(str(tmp_path / "out.zarr"), region.shape, np.uint8, 5.0) as output:
+        write_segmentation(blocks, {"classes": output}, region, 0.5)
         np.testing.assert_array_equal(output.read().result(), np.broadcast_to(numbers[:, None, None], region.shape))

@@ -29,9 +29,9 @@ def test_the_demo_scores_segments_and_draws_both_networks_and_an_oracle(tmp_path
     for name, choice in (("source_only", False), ("adapted", True)):
         network = yseg.load_run(tmp_path / "adapted", choice)
         expected = yseg.segment(network, config.target.image, tmp_path / f"again_{name}.zarr", quiet=True)
-        found = yseg.open_volume(str(tmp_path / f"{name}.zarr")).read().result()
+        found = yseg.open_volume(str(tmp_path / f"{name}.zarr" / "0")).read().result()
         assert found.shape == image.shape
-        np.testing.assert_array_equal(found, yseg.open_volume(expected).read().result())
+        np.testing.assert_array_equal(found, yseg.open_volume(f"{expected}/0").read().result())
     oracle = yseg.load_run(tmp_path / "oracle")
     assert (oracle.step, oracle.config.target_labels.use, oracle.config.target_labels.fraction) == (1, "only", 1.0)
 

@@ -9,7 +9,7 @@ from tiny import domain, experiment
 from yseg.config import InputError
 from yseg.studies.judge import VALIDATION, judge
 from yseg.studies.weight_search import COLUMNS, CRITERION, in_order, sweep, with_weight
-from yseg.volumes.volume import create_volume
+from yseg.volumes.arrays import create_array
 
 SHAPE = (3, 64, 96)
 
@@ -59,7 +59,7 @@ def test_a_sweep_ranks_every_weight_the_same_whatever_the_target_labels_are(tmp_
     assert [line.rsplit(": ")[1] for line in told] == ["training"] * 2 + ["done before"] * 2
 
     path = str(tmp_path / "noise.zarr")
-    with create_volume(path, SHAPE, np.uint8, 10.0) as store:
+    with create_array(path, SHAPE, np.uint8, 10.0) as store:
         store.write(np.random.default_rng(0).integers(0, 2, SHAPE, np.uint8)).result()
     noisy = tiny(target=domain("target", test_fraction=0.3, labels=path))
     sweep(noisy, [1.0], tmp_path / "second", tell=told.append, quiet=True)

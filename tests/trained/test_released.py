@@ -49,7 +49,7 @@ def contents(folder):
 
 def segmented(network, image, folder, **how):
     output = yseg.segment(network, image, str(folder / f"{len(os.listdir(folder))}.zarr"), quiet=True, **how)
-    return zarr.open_array(output, mode="r")[:]
+    return zarr.open_array(f"{output}/0", mode="r")[:]
 
 
 @pytest.mark.parametrize("statistics", [None, "training", "source", "mixed"])
@@ -108,8 +108,15 @@ def test_an_output_is_replaced_whole_and_only_if_asked_to(run, model, tmp_path):
     assert yseg.load_model(model).config.inference.threshold == 0.25
     assert os.listdir(tmp_path) == ["model"]  # nothing unfinished is left
     (tmp_path / "thesis").mkdir()
-    with pytest.raises(yseg.InputError, match="is no exported model"):
-        yseg.export(run, tmp_path / "thesis", overwrite=True)
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "model.json").write_text('{"format": "layers-model"}')
+    (tmp_path / "link").symlink_to(model)
+    (tmp_path / "model" / "notes.txt").write_text("x")
+    before = contents(tmp_path / "model")
+    for name in ("thesis", "others", "link", "model"):
+        with pytest.raises(yseg.InputError, match=r"is no exported model .* or more than that"):
+            yseg.export(run, tmp_path / name, overwrite=True)
+    assert contents(tmp_path / "model") == before
 
 
 def test_what_cannot_be_exported_is_named_and_leaves_nothing(run, tmp_path):

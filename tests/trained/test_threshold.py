@@ -21,7 +21,7 @@ from yseg.trained.threshold import (
     matching_threshold,
     sampled_probabilities,
 )
-from yseg.volumes.volume import create_volume
+from yseg.volumes.arrays import create_array
 
 SHAPE = (3, 64, 96)
 
@@ -86,7 +86,7 @@ def test_the_target_gets_the_sources_share_whatever_its_own_labels_are(tmp_path)
     assert exported.config.inference.threshold == results["threshold"]
 
     path = str(tmp_path / "noise.zarr")
-    with create_volume(path, SHAPE, np.uint8, 10.0) as store:
+    with create_array(path, SHAPE, np.uint8, 10.0) as store:
         store.write(np.random.default_rng(0).integers(0, 2, SHAPE, np.uint8)).result()
     noisy = dataclasses.replace(config, target=dataclasses.replace(config.target, labels=path))
     assert matched_threshold(dataclasses.replace(network, config=noisy)) == threshold

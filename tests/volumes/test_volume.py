@@ -1,7 +1,6 @@
 """yseg.volumes.volume: what other readers see in the same files, and what is refused."""
 
 import concurrent.futures
-import json
 import os
 import struct
 import tracemalloc
@@ -15,7 +14,7 @@ from PIL import Image
 
 from yseg.config import InputError
 from yseg.volumes.phantom import phantom
-from yseg.volumes.volume import check_output, check_pair, create_volume, open_volume
+from yseg.volumes.volume import check_pair, open_volume
 
 
 def voxels(shape=(4, 30, 40), dtype=np.uint8, seed=0):
@@ -284,84 +283,6 @@ def test_a_pair_of_different_shapes_is_refused():
     check_pair(ts.array(voxels()), ts.array(voxels()), "--image", "--labels")
     with pytest.raises(InputError, match=r"^--labels: shape 4 x 30 x 41 differs from 4 x 30 x 40 of --image"):
         check_pair(ts.array(voxels()), ts.array(voxels((4, 30, 41))), "--image", "--labels")
-
-
-# --- Writing ---
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_a_created_volume_is_read_by_zarr_by_tensorstore_and_by_us(tmp_path, dtype):
-    values, path = voxels((3, 600, 40)).astype(dtype), tmp_path / "new" / "a.zarr"
-    with create_volume(str(path), values.shape, dtype, 4.6, section_nm=50.0) as store:
-        store[1] = values[1]
-        store[0], store[2] = values[0], values[2]
-    array = zarr.open_array(path, mode="r")
-    np.testing.assert_array_equal(array[...], values)
-    assert array.metadata.dimension_names == ("z", "y", "x")
-    assert array.attrs["voxel_size"] == [50.0, 4.6, 4.6]
-    other = ts.open({"driver": "zarr3", "kvstore": f"file://{path}/"}).result()
-    np.testing.assert_array_equal(other.read().result(), values)
-    assert other.dimension_units == (ts.Unit("50 nm"), ts.Unit("4.6 nm"), ts.Unit("4.6 nm"))
-    np.testing.assert_array_equal(read(path), values)
-    assert os.listdir(path.parent) == ["a.zarr"]
-
-
-def test_an_unknown_section_distance_stays_unknown(tmp_path):
-    with create_volume(str(tmp_path / "a.zarr"), (1, 2, 3), np.uint8, 5) as store:
-        store[...] = 1
-    assert json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())["attributes"]["dimension_units"] == [None, "5 nm", "5 nm"]
-
-
-def test_nothing_half_written_is_left(tmp_path):
-    path = str(tmp_path / "a.zarr")
-    with pytest.raises(KeyboardInterrupt), create_volume(path, (1, 2, 3), np.uint8, 5) as store:  # noqa: PT012
-        store[...] = 1
-        assert not os.path.exists(path)
-        raise KeyboardInterrupt
-    assert os.listdir(tmp_path) == []
-
-
-def test_an_existing_volume_is_replaced_only_on_demand_and_only_by_a_whole_one(tmp_path):
-    path = str(tmp_path / "a.zarr")
-    with create_volume(path, (1, 2, 3), np.uint8, 5) as store:
-        store[...] = 1
-    with pytest.raises(InputError, match=r"^--output=.*--overwrite"), create_volume(path, (1, 2, 3), np.uint8, 5):
-        pass
-    with pytest.raises(ZeroDivisionError), create_volume(path, (1, 2, 3), np.uint8, 5, overwrite=True):
-        raise ZeroDivisionError
-    assert (read(path) == 1).all()
-    with create_volume(path, (2, 2, 2), np.uint16, 5, overwrite=True) as store:
-        store[...] = 7
-    assert read(path).tolist() == np.full((2, 2, 2), 7).tolist()
-    assert os.listdir(tmp_path) == ["a.zarr"]
-
-
-def test_a_finished_volume_is_kept_if_its_name_was_taken_in_the_meantime(tmp_path):
-    path = tmp_path / "a.zarr"
-    with pytest.raises(OSError, match="stays in") as caught, create_volume(str(path), (1, 2, 3), np.uint8, 5) as store:  # noqa: PT012
-        store[...] = 1
-        path.mkdir()
-        (path / "thesis.tex").write_text("x")
-    assert os.listdir(path) == ["thesis.tex"]
-    (kept,) = tmp_path.glob(".a.zarr.*.unfinished")
-    assert str(kept) in str(caught.value)
-    assert (read(kept) == 1).all()
-
-
-def test_what_is_no_zarr_array_is_never_replaced(tmp_path):
-    (tmp_path / "precious.zarr").mkdir()
-    (tmp_path / "precious.zarr" / "thesis.tex").write_text("x")
-    for spec in (tmp_path / "precious.zarr", tmp_path / "a.tif", "s3://bucket/a.zarr"):
-        with pytest.raises(InputError, match=r"^--output="):
-            check_output(str(spec), overwrite=True)
-    with pytest.raises(InputError, match=r"^--output=.*is not a Zarr array"), \
-            create_volume(str(tmp_path / "a.zarr"), (1, 2, 3), np.uint8, 5, overwrite=True):
-        (tmp_path / "precious.zarr").rename(tmp_path / "a.zarr")
-    assert (tmp_path / "a.zarr" / "thesis.tex").read_text() == "x"
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"^--output=.*cannot be created"), \
-            create_volume(str(tmp_path / "file" / "a.zarr"), (1, 2, 3), np.uint8, 5):
-        pass
 
 
 # --- The published volumes ---

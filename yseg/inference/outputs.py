@@ -1,7 +1,7 @@
-"""What becomes of the blocks of a segmentation: classes, scores, a written volume."""
+"""What becomes of the blocks of a segmentation: classes, scores, written volumes."""
 
 import collections
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,10 @@ import tensorstore as ts
 from yseg.config import InputError
 from yseg.data.box import Box
 from yseg.metrics.counts import Counts
+from yseg.volumes.header import CLASSES, PROBABILITY
 
 _WRITES = 4  # blocks that are being written while others are computed
+OUTPUT_TYPES = {CLASSES: np.uint8, PROBABILITY: np.float32}  # what can be written, see `predicted_classes` and `foreground`
 
 
 def predicted_classes(probabilities: np.ndarray, threshold: float) -> np.ndarray:
@@ -24,6 +26,11 @@ def predicted_classes(probabilities: np.ndarray, threshold: float) -> np.ndarray
     if probabilities.shape[-1] == 2:
         return (probabilities[..., 1] >= threshold).astype(np.uint8)
     return probabilities.argmax(axis=-1).astype(np.uint8)
+
+
+def foreground(probabilities: np.ndarray) -> np.ndarray:
+    """The probability float32 of being no background, class 0, of probabilities [..., class]."""
+    return probabilities[..., 1:].sum(axis=-1, dtype=np.float32)
 
 
 def score(blocks: Iterable[tuple[Box, np.ndarray]], truth_of: Callable[[Box], np.ndarray], region: Box, *,
@@ -53,21 +60,24 @@ def score(blocks: Iterable[tuple[Box, np.ndarray]], truth_of: Callable[[Box], np
     return counts
 
 
-def write_segmentation(blocks: Iterable[tuple[Box, np.ndarray]], output: ts.TensorStore, region: Box, threshold: float) -> None:
-    """Write the predicted classes of a region's blocks; blocks are written while the next ones are computed.
+def write_segmentation(blocks: Iterable[tuple[Box, np.ndarray]], outputs: Mapping[str, ts.TensorStore], region: Box,
+                       threshold: float) -> None:
+    """Write what is predicted in a region's blocks; blocks are written while the next ones are computed.
 
     Args:
       blocks: iterable of (Box, probabilities), see `predict_blocks`.
-      output: TensorStore uint8 [z, y, x] of the region's shape.
-      region: Box in voxels to which the blocks belong; its start is the output's (0, 0, 0).
+      outputs: TensorStores [z, y, x] of the region's shape, by what is written there, see `OUTPUT_TYPES`.
+      region: Box in voxels to which the blocks belong; its start is the outputs' (0, 0, 0).
       threshold: see `predicted_classes`.
     """
+    values_of = {CLASSES: lambda probabilities: predicted_classes(probabilities, threshold), PROBABILITY: foreground}
     writes: collections.deque[Any] = collections.deque()
     for box, probabilities in blocks:
         start = (first - origin for first, origin in zip(box.start, region.start, strict=True))
         place = tuple(slice(first, first + size) for first, size in zip(start, box.shape, strict=True))
-        writes.append(output[place].write(predicted_classes(probabilities, threshold)))
-        if len(writes) > _WRITES:
+        for kind, output in outputs.items():
+            writes.append(output[place].write(values_of[kind](probabilities)))
+        while len(writes) > _WRITES * len(outputs):
             writes.popleft().result()
     for write in writes:
         write.result()

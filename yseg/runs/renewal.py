@@ -19,7 +19,8 @@ from yseg.files import whole_folder
 from yseg.inference.blocks import predict_blocks
 from yseg.metrics.shapes import Prior
 from yseg.training.state import TrainState, inference_variables
-from yseg.volumes.volume import create_volume, open_volume
+from yseg.volumes.arrays import create_array
+from yseg.volumes.volume import open_volume
 
 PSEUDO_LABELS = "pseudo_labels"  # folder of a run; in it one of every renewal, named after its step
 PROBABILITIES, LABELS = "probabilities.zarr", "labels.zarr"  # in each: of the box of the target's region
@@ -96,7 +97,7 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
                                threshold=config.inference.threshold, pixel_size_nm=config.sampling.working_pixel_size_nm)
         with whole_folder(folder / str(step)) as unfinished:
             for name, parts in ((PROBABILITIES, found), (LABELS, labels)):
-                with create_volume(str(unfinished / name), region.box.shape, parts[0].dtype,
+                with create_array(str(unfinished / name), region.box.shape, parts[0].dtype,
                                    config.sampling.working_pixel_size_nm) as store:
                     for place, values in zip(region.patch_boxes, parts, strict=True):
                         store[place.slices].write(values).result()

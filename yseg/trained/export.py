@@ -29,7 +29,7 @@ def export(workdir: str | os.PathLike | TrainedNetwork, output: str | os.PathLik
       workdir: the folder of the run, or a network that was loaded; what only training needs (the optimiser, a reconstruction
         decoder, domain classifiers) is left out.
       output: the folder that is created.
-      overwrite: replace the output if it is such a folder.
+      overwrite: replace the output if it is such a folder, to which nothing was added.
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`,
         as a number.
       batch_statistics: "training", "target" or "mixed", see `yseg.config.Model`; None = the config's.
@@ -62,10 +62,20 @@ def _check_output(output, overwrite):
         raise InputError(f"--output={output}: must be a new folder")
     if not os.path.lexists(output):
         return
-    if not (output / DESCRIPTION).is_file():
-        raise InputError(f"--output={output}: exists and is no exported model ({DESCRIPTION}); must be a new folder")
+    if output.is_symlink() or not _is_model(output):
+        raise InputError(f"--output={output}: exists and is no exported model ({DESCRIPTION} and {WEIGHTS}), or more than that;"
+                         " must be a new folder")
     if not overwrite:
         raise InputError(f"--output={output}: exists; must be another folder, or give --overwrite")
+
+
+def _is_model(folder):
+    """Whether a folder holds an exported model and nothing else."""
+    try:
+        return json.loads((folder / DESCRIPTION).read_bytes())["format"] == FORMAT and set(os.listdir(folder)) <= {
+            DESCRIPTION, WEIGHTS}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _packed(variables):

@@ -1,27 +1,21 @@
-"""Open and create volumes: everything is one lazy TensorStore [z, y, x]; a 2-D image is a volume of one section.
+"""Open volumes: everything is one lazy TensorStore [z, y, x]; a 2-D image is a volume of one section.
 
 This module and the two that it opens files with, `sections.py` and `stores.py`, are the only ones that touch volume files. A
 format is a function there and a line in `_FORMATS`. What can be found wrong without decoding voxels is found on opening.
 """
 
-import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-import numpy as np
 import tensorstore as ts
-from numpy.typing import DTypeLike
 
 from yseg.config import InputError
-from yseg.files import whole_folder
 from yseg.volumes.phantom import phantom
 from yseg.volumes.sections import PNG, TIFF, open_folder, open_png, open_tiff
-from yseg.volumes.stores import has_zarr_metadata, is_chunked, is_hdf5, open_chunked, open_hdf5, times
-
-_CHUNK = 512  # side of a created volume's chunks, which are single sections as they are segmented one by one
+from yseg.volumes.stores import is_chunked, is_hdf5, open_chunked, open_hdf5, times
 
 
 def open_volume(spec: str, flag: str = "") -> ts.TensorStore:
@@ -98,69 +92,3 @@ _FORMATS: tuple[tuple[str, Callable[[str], bool], Callable[[str, str], ts.Tensor
 
 def _has_suffix(spec: str, suffixes: tuple[str, ...]) -> bool:
     return "://" not in spec and Path(spec).suffix.lower() in suffixes and not os.path.isdir(spec)
-
-
-# --- Writing ---
-
-
-def check_output(spec: str, overwrite: bool = False, flag: str = "--output") -> None:
-    """InputError unless a volume can be created at `spec`: a path that ends in .zarr and is free or may be overwritten."""
-    name = f"{flag}={spec}"
-    if "://" in spec or Path(spec).suffix != ".zarr":
-        raise InputError(f"{name}: must be a path that ends in .zarr")
-    if os.path.lexists(spec) and not has_zarr_metadata(spec):
-        raise InputError(f"{name}: exists and is not a Zarr array; it will not be replaced")
-    if os.path.exists(spec) and not overwrite:
-        raise InputError(f"{name}: exists already; give --overwrite to replace it")
-
-
-@contextlib.contextmanager
-def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_nm: float, *,
-                  section_nm: float | None = None, overwrite: bool = False, flag: str = "--output") -> Iterator[ts.TensorStore]:
-    """Create a Zarr v3 array; a context manager that yields it as a writable TensorStore [z, y, x].
-
-    It is there whole or not at all, see `yseg.files.whole_folder`: it gets its name when the block is left without an exception,
-    and after one nothing is left. The voxel size is stored in the attributes `dimension_units` (read by TensorStore and
-    Neuroglancer) and, if section_nm is known, `voxel_size`, `units` and `axis_names`.
-
-    Args:
-      spec: a path that ends in .zarr.
-      shape: (z, y, x) in voxels.
-      dtype: NumPy type of the voxels.
-      pixel_size_nm: size of a pixel in y and x.
-      section_nm: distance of two sections; None = unknown.
-      overwrite: replace an existing Zarr array.
-      flag: the flag that gave the spec, for messages.
-
-    Raises:
-      InputError: see `check_output`; or the folder cannot be written to.
-      OSError: the finished volume cannot get its name; it is kept, and the message says where.
-    """
-    check_output(spec, overwrite, flag)
-    with contextlib.ExitStack() as stack:
-        try:
-            folder = stack.enter_context(whole_folder(spec, replace=overwrite))
-        except OSError as error:
-            raise InputError(f"{flag}={spec}: cannot be created ({error.strerror})") from error
-        yield _create_zarr(folder, shape, np.dtype(dtype), (section_nm, pixel_size_nm, pixel_size_nm))
-        if overwrite:
-            check_output(spec, overwrite, flag)  # something else may have taken its place in the meantime
-
-
-def _create_zarr(path: Path, shape: Sequence[int], dtype: np.dtype,
-                 voxel_nm: tuple[float | None, float, float]) -> ts.TensorStore:
-    """An empty array in the folder `path`; voxel_nm is (section distance or None, y, x)."""
-    known = [float(size) for size in voxel_nm if size is not None]
-    attributes = {"voxel_size": known, "units": ["nm"] * 3, "axis_names": ["z", "y", "x"]} if len(known) == 3 else {}
-    blosc = {"cname": "zstd", "clevel": 5, "shuffle": "shuffle" if dtype.itemsize > 1 else "noshuffle"}
-    metadata = {
-        "shape": [int(size) for size in shape],
-        "data_type": dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, *(min(int(size), _CHUNK) for size in shape[1:])]}},
-        "codecs": [{"name": "bytes"}, {"name": "blosc", "configuration": blosc}],
-        "dimension_names": ["z", "y", "x"],
-        "attributes": attributes,
-    }
-    units = [None if size is None else f"{size} nm" for size in voxel_nm]
-    return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/"}, "metadata": metadata},
-                   dimension_units=units, create=True).result()

@@ -1,0 +1,93 @@
+"""Outputs in buckets, s3:// and gs://: a folder that is whole on this machine is copied there, metadata last.
+
+A bucket has no renaming. While an output is copied, an object UNFINISHED lies beside it; there are no metadata yet, without which
+nothing is a volume. A killed process leaves that, and the next writing to the same place removes it.
+"""
+
+import collections
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorstore as ts
+
+from yseg.config import InputError
+from yseg.volumes.stores import _in_the_cloud, first_line
+
+UNFINISHED = ".yseg-unfinished"
+_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", "attributes.json", "info")
+_AT_ONCE = 8  # files that are held in memory while they are sent
+_ANSWER_SECONDS = 60.0
+
+
+def names(spec: str, name: str) -> set[str]:
+    """The names of all that lies directly under a URL.
+
+    Args:
+      spec: s3://BUCKET/PATH or gs://BUCKET/PATH.
+      name: what messages call it.
+
+    Raises:
+      InputError: there is no such bucket, no access to it, or no answer.
+    """
+    with _one_line(name):
+        return {key.decode().split("/", 1)[0] for key in _store(spec).list().result(timeout=_ANSWER_SECONDS)}
+
+
+def read(spec: str, key: str, name: str) -> bytes:
+    """The content of an object under a URL; empty if there is none. See `names`."""
+    with _one_line(name):
+        return _store(spec).read(key).result(timeout=_ANSWER_SECONDS).value
+
+
+def announce(spec: str, name: str) -> None:
+    """Say that an output is going to be copied to a URL, which shows whether it can be. See `names`."""
+    with _one_line(name):
+        _store(spec).write(UNFINISHED, b"yseg is writing a volume here\n").result(timeout=_ANSWER_SECONDS)
+
+
+def upload(folder: Path, spec: str, name: str) -> None:
+    """Replace what lies under a URL by the files of a folder, see `names`. It is whole as soon as it has metadata.
+
+    Raises:
+      InputError: see `names`.
+    """
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    # Metadata come after all voxels, and those of the whole after those of its levels.
+    files.sort(key=lambda path: (path.name in _METADATA, -len(path.parts) if path.name in _METADATA else 0))
+    store = _store(spec)
+    with _one_line(name):
+        for key in sorted((key for key in map(bytes.decode, store.list().result()) if os.path.basename(key) in _METADATA),
+                          key=lambda key: key.count("/")):
+            store.write(key, None).result()  # from here on nothing is taken for whole
+        for rest in (ts.KvStore.KeyRange("", UNFINISHED), ts.KvStore.KeyRange(f"{UNFINISHED}\0", "")):
+            store.delete_range(rest).result()
+        writes: collections.deque[ts.Future] = collections.deque()
+        for path in files:
+            is_voxels = path.name not in _METADATA
+            _wait(writes, _AT_ONCE if is_voxels else 0)
+            writes.append(store.write(path.relative_to(folder).as_posix(), path.read_bytes()))
+        _wait(writes, 0)
+        store.write(UNFINISHED, None).result()
+
+
+def _wait(writes, left):
+    while len(writes) > left:
+        writes.popleft().result()
+
+
+def _store(spec: str) -> ts.KvStore:
+    place, context = _in_the_cloud(spec)
+    return ts.KvStore.open(place, context=ts.Context(context)).result(timeout=_ANSWER_SECONDS)
+
+
+@contextlib.contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as error:
+        raise InputError(f"{name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
+    except (ValueError, OSError) as error:
+        said = first_line(error).split(" [")[0]  # without what the service sent
+        raise InputError(f"{name}: cannot be reached ({said})") from error

@@ -1,0 +1,54 @@
+"""Write a volume in another format."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from yseg.config import InputError
+from yseg.volumes.create import check_output, create_volume
+from yseg.volumes.header import IMAGE, LABELS
+from yseg.volumes.pyramid import blocks
+from yseg.volumes.volume import open_volume
+
+_BLOCK = (1, 4096, 4096)  # voxels that are held in memory
+
+
+def convert(image: str, output: str | os.PathLike[str], pixel_size_nm: float, *, section_nm: float | None = None,
+            labels: bool = False, format: str | None = None, overwrite: bool = False,
+            on_block: Callable[[tuple[slice, ...]], None] | None = None) -> str:
+    """Write a volume in another format, with the same values.
+
+    Args:
+      image: a volume of any size, see `yseg.open_volume`.
+      output: a path, or s3:// or gs:// URL, see `yseg.volumes.create.check_output`.
+      pixel_size_nm: size of a pixel in y and x.
+      section_nm: distance of two sections; None = unknown.
+      labels: whether the values are labels and not grey levels: coarser levels have their mode and not their mean.
+      format: how it is written, one of `yseg.volumes.header.FORMATS`; None = by the ending of its name.
+      overwrite: replace the output if it exists and yseg wrote it.
+      on_block: is called with every block of voxels that has been read.
+
+    Returns:
+      The output's path or URL.
+
+    Raises:
+      InputError: a volume that cannot be read, or an output that cannot be written, that the user has to change.
+    """
+    output, read = str(output), {"--image": image}
+    for name, size in (("pixel_size_nm", pixel_size_nm), ("section_nm", section_nm)):
+        if size is not None and not 0 < size < np.inf:
+            raise InputError(f"--{name}={size}: must be above 0 and finite")
+    check_output(output, overwrite, format=format, inputs=read)
+    volume = open_volume(image, "--image")
+    dtype = volume.dtype.numpy_dtype
+    if labels and dtype.kind not in "ui":
+        raise InputError(f"--labels: must be without, as --image={image} holds values of type {dtype}; labels are"
+                         " whole numbers")
+    with create_volume(output, volume.shape, dtype, pixel_size_nm, section_nm=section_nm, kind=LABELS if labels else IMAGE,
+                       overwrite=overwrite, format=format, inputs=read) as store:
+        for place in blocks(volume.shape, _BLOCK):
+            store[place].write(volume[place].read().result()).result()
+            if on_block:
+                on_block(place)
+    return output

@@ -1,0 +1,72 @@
+"""Where volumes lie: the file, folder or prefix of a bucket that a spec names, and whether one lies in another."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from yseg.volumes.stores import CLOUDS, HDF5
+
+
+def is_url(spec: str) -> bool:
+    """Whether a spec is a URL, and not a path."""
+    return "://" in spec
+
+
+def is_bucket(spec: str) -> bool:
+    """Whether a spec lies in a bucket, s3:// or gs://."""
+    return is_url(spec) and urlsplit(spec).scheme in CLOUDS
+
+
+def file_of(spec: str) -> str:
+    """The file or folder of a path: of FILE.h5:DATASET the file; ~ is the user's home."""
+    return os.path.expanduser(dataset_of(spec)[0])
+
+
+def dataset_of(spec: str) -> tuple[str, str]:
+    """(file, dataset) of FILE.h5:DATASET, and (spec, "") of every other."""
+    file, colon, dataset = spec.rpartition(":")
+    return (file, dataset.strip("/")) if colon and Path(file).suffix.lower() in HDF5 else (spec, "")
+
+
+def relation(place: str, other: str) -> str:
+    """How the place of a spec lies to that of another: "is", "lies in", "holds", or "" if they have nothing in common.
+
+    Links are followed, and are places of their own, too: what lies behind a link in a folder also lies in that folder.
+    """
+    if is_url(place) != is_url(other):
+        return ""
+    ours, theirs = (_in_bucket if is_url(spec) else _on_disk for spec in (place, other))
+    if _any_in(ours(place), theirs(other)):
+        return "is" if _any_in(theirs(other), ours(place)) else "lies in"
+    return "holds" if _any_in(theirs(other), ours(place)) else ""
+
+
+def _in_bucket(spec: str) -> list[Path]:
+    parts = urlsplit(spec)
+    return [Path("/", parts.scheme, parts.netloc, parts.path.strip("/"))]
+
+
+def _on_disk(spec: str) -> list[Path]:
+    path = file_of(spec)
+    return [Path(os.path.abspath(path)), Path(os.path.realpath(path))]
+
+
+def _any_in(inner: list[Path], outer: list[Path]) -> bool:
+    return any(_is_same(folder, there) for there in outer for folder in _upwards(inner))
+
+
+def _upwards(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        yield path
+        yield from path.parents
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    """Whether two paths are one place; by another name, too, as where the case of letters makes no difference."""
+    if path == other:
+        return True
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False

@@ -1,0 +1,46 @@
+"""Neuroglancer precomputed volumes, https://github.com/google/neuroglancer/tree/master/src/datasource/precomputed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+
+from yseg.volumes.header import MARK, Header
+from yseg.volumes.pyramid import Level
+from yseg.volumes.writers.multiscale import CHUNK, new_store, write_levels
+
+FILE = "info"
+DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
+
+
+def write_precomputed(volume: ts.TensorStore, folder: Path, header: Header, name: str) -> None:
+    """Write a volume [z, y, x] as a precomputed one: a segmentation if it is of labels, else an image.
+
+    Whole numbers of a segmentation that are not negative become uint32 or stay uint64, as those alone are compressed.
+
+    Args:
+      volume: is read once, of one of DTYPES.
+      folder: exists and is empty.
+      header: what is stored beside the voxels.
+      name: of the volume; the format has no place for it.
+    """
+    del name
+    dtype = volume.dtype.numpy_dtype
+    encoding: dict[str, Any] = {"encoding": "raw"}
+    if header.is_labels and dtype.kind == "u":
+        dtype = np.dtype(np.uint64 if dtype == np.uint64 else np.uint32)
+        encoding = {"encoding": "compressed_segmentation", "compressed_segmentation_block_size": [8, 8, 8]}
+    multiscale = {"type": "segmentation" if header.is_labels else "image", "data_type": dtype.name, "num_channels": 1}
+
+    def create(number: int, level: Level) -> ts.TensorStore:
+        sizes = [round(size * factor, 9) for size, factor in zip(header.voxel_nm, level.factors, strict=True)]
+        scale = {"key": str(number), "size": level.shape[::-1], "resolution": sizes[::-1], "chunk_size": CHUNK[::-1], **encoding}
+        store = new_store("neuroglancer_precomputed", folder, multiscale_metadata=multiscale, scale_metadata=scale)
+        return store[..., 0].T
+
+    levels = write_levels(ts.cast(volume, dtype), header, create)
+    path = folder / FILE
+    info = json.loads(path.read_text(encoding="utf-8")) | {MARK: header.mark([FILE, *map(str, range(len(levels)))])}
+    path.write_text(json.dumps(info, indent=2, allow_nan=False) + "\n", encoding="utf-8")
