@@ -200,8 +200,8 @@ class SelfTraining:
                           " share of foreground", above=0, at_most=1)
     doubtful: float = knob(1.5, "voxels beyond the source's share of foreground, up to this multiple of it, are left open if they"
                            " form objects of their own or the network calls them foreground", at_least=1)
-    threshold_shift: float = knob(0.05, "how far `inference.threshold` is raised at most, to where the adapted network agrees best"
-                                  " with its last pseudo-labels", at_least=0, at_most=0.5)
+    threshold_shift: float = knob(0.05, "how far `inference.threshold` is raised at most, to where the adapted network agrees"
+                                  " best with its last pseudo-labels", at_least=0, at_most=0.5)
 
 
 @dataclasses.dataclass

@@ -53,7 +53,7 @@ def test_beyond_the_sources_share_plausible_components_are_open_and_others_are_b
 
 
 @pytest.mark.parametrize("share_of_truth", [0.5, 0.7, 1.0])
-def test_what_the_network_calls_foreground_itself_is_no_background_where_the_target_has_more_of_it_than_the_source(share_of_truth):
+def test_rims_that_the_network_calls_foreground_are_open_where_the_target_has_more_of_it_than_the_source(share_of_truth):
     values = ndimage.gaussian_filter(scene(), (0, 1, 1))  # so that the voxels of the source's share are the cores of the discs
     truth = values >= 0.5
     labels = pseudo_labels(values, PRIOR._replace(share=share_of_truth * truth.mean()), pixel_size_nm=NM, doubtful=2.0)
