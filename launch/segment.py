@@ -18,6 +18,7 @@ def define(values):
     program.define_required("image", "the volume: a path or URL", values)
     program.define_required("output", "the segmented volume that is created, NAME.zarr", values)
     flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm", flag_values=values)
+    program.define_tissue(values)
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
     program.define_threshold(values)
@@ -30,9 +31,9 @@ def define(values):
 def main(values):
     """Segment."""
     print(yseg.segment(
-        program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
-        overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
-        test_time_augmentation=values.test_time_augmentation,
+        program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, mask=values.mask,
+        nan=values.nan, region=values.region, overwrite=values.overwrite, threshold=values.threshold,
+        batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation,
         plausible_objects=values.plausible_objects, adapted=values.adapted))
 
 

@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from yseg import parallel
 from yseg.config import Experiment, InputError, ResolvedExperiment
 from yseg.data.box import evenly_spaced, sections_of
-from yseg.data.domain import Domains, open_domains, training_region, training_regions
+from yseg.data.domain import Domains, check_labels, open_domains, training_region, training_regions
 from yseg.data.patches import Reader, ResidentReader, batches_together, make_reader
 from yseg.data.prior import prior_of
 from yseg.inference.blocks import predict_blocks
@@ -88,6 +88,7 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
     check_workdir(config, workdir)
     domains = beside.domains if beside else open_domains(config)
     regions = training_regions(config, domains)
+    check_labels(config, domains.labelled)
     parts = parts_of(domains.target, sampling.patch_size) if method.teaches_itself else []
     if parts:
         regions["target"] = training_region(domains.target, sampling.patch_size, parts)
