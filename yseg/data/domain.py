@@ -76,6 +76,8 @@ class Volume:
         """
         try:
             return statistics(self.image, mask=self.mask)
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(f"{self.flag}: {error}") from error
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Num
 from yseg.data.box import Box
 from yseg.data.exact import differences
 
+_LEAST = 1e-30  # difference of grey levels
 _SECTION_SIDE = 4096  # rows and columns of a section that the statistics look at, at most
 
 
@@ -30,7 +31,7 @@ def statistics(store: ts.TensorStore, max_sections: int = 32, box: Box | None = 
       (mean, std), floats, in grey levels; std is 1.0 where all values are equal.
 
     Raises:
-      ValueError: there are values that are not finite, or no tissue.
+      ValueError: there are values that are not finite, or differ too much or too little for float32, or no tissue.
     """
     box = box or Box.whole(store.shape)
     numbers = np.unique(np.linspace(box.start[0], box.stop[0] - 1, min(max_sections, box.shape[0])).round().astype(int))
@@ -45,6 +46,7 @@ def statistics(store: ts.TensorStore, max_sections: int = 32, box: Box | None = 
             section = section if tissue.all() else section[tissue]
         if not np.isfinite(section).all():
             raise ValueError(f"the image volume has values that are not finite in section {number}")
+        check_spread(section, int(number))
         # Chan, Golub and LeVeque 1983: the union of two samples, without cancellation.
         difference, total = section.mean() - mean, count + section.size
         squares += ((section - section.mean()) ** 2).sum() + difference**2 * count * section.size / total
@@ -52,6 +54,14 @@ def statistics(store: ts.TensorStore, max_sections: int = 32, box: Box | None = 
     if not count:
         raise ValueError("the image volume has no tissue in the sections that are looked at")
     return float(mean), math.sqrt(squares / count) or 1.0
+
+
+def check_spread(section: np.ndarray, number: int) -> None:
+    """ValueError if grey levels, float64, differ so much or so little that float32, or their squares, cannot hold it."""
+    largest = np.abs(section - section.mean()).max()
+    if largest and not _LEAST < largest < 1 / _LEAST:
+        raise ValueError(f"the image volume has grey levels that differ by {largest:g} in section {number}; must differ by"
+                         f" {_LEAST:g} to {1 / _LEAST:g}, as they do when they are multiplied by a constant")
 
 
 def middle(box: Box) -> tuple[slice, slice]:

@@ -104,5 +104,8 @@ def apply_rule(labels: np.ndarray, rule: LabelRule) -> np.ndarray:
         if invalid.any():
             raise InputError(f"label value {labels[invalid].flat[0]}: with the foreground rule 'classes' values must be class"
                              " indices from 0 to 127, or unlabelled")
-        return np.where(unlabelled, -1, labels).astype(np.int8)
-    return np.where(unlabelled, -1, rule.foreground.holds(labels)).astype(np.int8)
+        classes = np.where(unlabelled, 0, labels).astype(np.int8)
+    else:
+        classes = rule.foreground.holds(labels).astype(np.int8)
+    classes[unlabelled] = -1
+    return classes

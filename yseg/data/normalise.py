@@ -10,7 +10,7 @@ from scipy import ndimage
 from yseg.config import LOCAL, SECTION, Sampling
 from yseg.data.box import Box
 from yseg.data.exact import differences, is_wide, pivot_of
-from yseg.data.grey_levels import middle, statistics
+from yseg.data.grey_levels import check_spread, middle, statistics
 from yseg.data.lazy import computed, once
 
 _REACH = 3.0  # deviations at which the window of a local normalisation is cut off
@@ -78,6 +78,8 @@ def _by_place(image, sampling, pixel_size_nm, mask):
         rows, columns = middle(Box.whole(shape))
         values, present = read_present(Box((number, rows.start, columns.start), (number + 1, rows.stop, columns.stop)))
         found = values[present]
+        if found.size:
+            check_spread(found, number)
         return (float(found.mean()), float(found.std()) or 1.0) if found.size else (0.0, 1.0)
 
     def by_section(box):
