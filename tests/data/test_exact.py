@@ -15,7 +15,8 @@ CHANGED = {
     "int64": IMAGE.astype(np.int64) * 2**33, "uint64": IMAGE.astype(np.uint64) * 2**55,
     "uint64 high": IMAGE.astype(np.uint64) + np.uint64(2**64 - 300), "int64 low": IMAGE.astype(np.int64) + np.iinfo(np.int64).min,
     "int64 negative": IMAGE.astype(np.int64) - 2**40, "uint32": IMAGE.astype(np.uint32) + 3_000_000_000,
-    "int32": IMAGE.astype(np.int32) + np.iinfo(np.int32).min, "float64": IMAGE + 1e9, "float64 large": IMAGE * 1e27, "float64 tiny": IMAGE * 1e-30,
+    "int32": IMAGE.astype(np.int32) + np.iinfo(np.int32).min, "float64": IMAGE + 1e9, "float64 large": IMAGE * 1e27,
+    "float64 tiny": IMAGE * 1e-30,
     "float32 tiny": IMAGE.astype(np.float32) * np.float32(1e-30), "uint16": IMAGE.astype(np.uint16) * 257,
     "int8": (IMAGE.astype(np.int16) - 128).astype(np.int8)}
 

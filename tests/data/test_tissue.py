@@ -47,7 +47,8 @@ def opened(paths, sampling=None, **fields):
 @pytest.mark.parametrize(("value", "mask"), [(0, "border"), (255, "border"), (0, "nodata=0"), (255, "nodata=0,"), (0, "volume")])
 @pytest.mark.parametrize("normalization", ["volume", "section", "local"])
 def test_the_same_tissue_with_and_without_a_frame_is_the_same_volume(files, value, mask, normalization):
-    paths = files(image=framed(IMAGE, value), labels=framed(LABELS), plain=IMAGE, truth=LABELS, tissue=framed(np.ones_like(IMAGE)))
+    paths = files(image=framed(IMAGE, value), labels=framed(LABELS), plain=IMAGE, truth=LABELS,
+                  tissue=framed(np.ones_like(IMAGE)))
     mask = {"volume": paths["tissue"], "nodata=0,": "nodata=255"}.get(mask, mask)
     sampling = Sampling(working_pixel_size_nm=11.0, normalization=normalization, local_nm=80.0)
     found = opened({"image": paths["image"], "labels": paths["labels"], "mask": mask}, sampling)
@@ -130,11 +131,15 @@ def test_values_that_are_not_finite_are_named_wherever_they_are_read(files, valu
     sampling = Sampling(patch_size=16, batch_size=4, reader=kind, working_pixel_size_nm=working_nm)
     volume = opened(files(image=image), sampling)
     assert np.isfinite(volume.statistics).all()
-    with pytest.raises(InputError, match=rf"^--config\.source\.image=.*image\.tif: has values that are not finite in section {number};"
-                                         r" must be numbers, or give --config\.source\.nan=unlabelled"):
+
+    def read():
         reader = make_reader({"target": training_region(volume, 16)}, sampling=sampling, sections=1, seed=0)
         for step in range(200):
             reader.batch(step)
+
+    with pytest.raises(InputError, match=r"^--config\.source\.image=.*image\.tif: has values that are not finite in section"
+                                         rf" {number}; must be numbers, or give --config\.source\.nan=unlabelled"):
+        read()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
