@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import tensorstore as ts
 
 from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, Domain, Experiment, InputError
 from yseg.data.box import Box, parse_region
-from yseg.data.domain import Volume, given_domain, open_domain, open_own_domain
+from yseg.data.domain import Volume, check_rule, given_domain, open_domain, open_own_domain
 from yseg.data.grid import Grid
 from yseg.data.normalise import normalised
 from yseg.data.split import split
@@ -165,7 +166,9 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         batch_statistics or _usual_statistics(given, known))
     config = network.config
     number = chosen_threshold(threshold, network)
-    part = _with_tissue(volume, box)
+    part = _with_tissue(volume, box, quiet)
+    if known.foreground != "classes":
+        check_rule(volume, known.foreground, [part], background_alone=True)
     shown = middle_section(part.moved(volume.offset))
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
     predicted = np.zeros(kept.shape, np.uint8)
@@ -240,7 +243,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm, mask=mask, nan=nan)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.file_shape)
-    part = _with_tissue(volume, box)
+    part = _with_tissue(volume, box, quiet)
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
     number = chosen_threshold(threshold, network)
@@ -279,6 +282,8 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
     working = trained.config.sampling.working_pixel_size_nm
     if array.ndim not in (2, 3) or array.dtype.kind not in "uifb":
         raise ValueError(f"array of shape {array.shape} and type {array.dtype}: must be [z, y, x] or [y, x] of numbers")
+    if not np.isfinite(array).all():
+        raise ValueError("array: has values that are not finite; must be numbers")
     if pixel_size_nm is not None and not 0 < pixel_size_nm < math.inf:
         raise ValueError(f"pixel_size_nm={pixel_size_nm}: must be above 0 and finite")
     size = pixel_size_nm or working
@@ -291,8 +296,11 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
     return found.reshape(*array.shape, -1)
 
 
-def _with_tissue(volume: Volume, box: Box) -> Box:
+def _with_tissue(volume: Volume, box: Box, quiet: bool) -> Box:
     """The part of a region of a volume's files in which there is tissue, in the voxels of the Volume."""
+    note = None if quiet else volume.note
+    if note:
+        print(note, file=sys.stderr, flush=True)
     part = part_of_region(box, volume.place)
     if part.is_empty:
         raise InputError(f"--region={box}: has no tissue; must have some of {volume.place}, the box around all of it")

@@ -36,8 +36,8 @@ def check(labels, foreground, unlabelled="", boxes=None):
     (np.full(MASK.shape, np.nan, np.float32), ">0", "no voxel that is labelled", "nan "),
     (MASK * 0 + 5, "classes", "nothing but class 5", "5 ")])
 def test_a_rule_that_finds_one_class_is_named_with_the_values_that_are_there(labels, foreground, what, hint):
-    with pytest.raises(InputError, match=rf"^--config\.source\.foreground='{foreground}': finds {what} where"
-                                         rf" --config\.source\.labels is trained on; .*{hint}"):
+    with pytest.raises(InputError, match=rf"^--config\.source\.foreground='{foreground}': finds {what} in what is"
+                                         rf" used of --config\.source\.labels; .*{hint}"):
         check(labels, foreground)
 
 

@@ -103,6 +103,18 @@ def test_where_there_is_no_tissue_the_image_is_grey_and_nothing_is_labelled(file
     np.testing.assert_array_equal(classes, np.where(inside, LABELS[box.slices].astype(int), -1))
 
 
+def test_a_frame_that_is_taken_for_tissue_is_said(files):
+    paths = files(framed=framed(IMAGE), plain=IMAGE)
+    frame = 1 - IMAGE.size / framed(IMAGE).size
+    found = opened({"image": paths["framed"]}).note
+    assert found.startswith("note: ")
+    assert found.endswith("% of --config.source.image is a frame of one grey level, which is taken for tissue;"
+                          " --config.source.mask=border leaves it out")
+    assert float(found.split()[1][:-1]) == pytest.approx(100 * frame, abs=15)
+    assert opened({"image": paths["framed"]}, mask="border").note is None
+    assert opened({"image": paths["plain"]}).note is None
+
+
 def test_a_mask_that_cannot_be_meant_is_named(files):
     paths = files(image=IMAGE, small=LABELS[:, 1:], empty=LABELS * 0)
     for mask, what in ((paths["small"], r"mask: shape 6 x 59 x 80 differs"), (paths["empty"], "mask=.*leaves no voxel of tissue"),

@@ -30,9 +30,11 @@ from yseg.data.labels import CLASSES, LabelRule, apply_rule, label_rule, parse_r
 from yseg.data.normalise import normalised
 from yseg.data.patches import Region
 from yseg.data.split import Split, split
-from yseg.data.tissue import find_tissue, finite, in_tissue, is_found, part_of, part_of_region
+from yseg.data.tissue import find_tissue, finite, frame_share, in_tissue, is_found, part_of, part_of_region
 from yseg.volumes import catalog
 from yseg.volumes.volume import check_pair, open_volume
+
+_NOTED = 0.05  # share of a volume that is frame, from which it is said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,13 @@ class Volume:
     def spacing_nm(self) -> float:
         """The distance of neighbouring sections, see `yseg.data.depth.section_spacing`; it is estimated once."""
         return section_spacing(self.image, self.pixel_size_nm, self.mask)
+
+    @property
+    def note(self) -> str | None:
+        """A line about a frame that is taken for tissue, if there is a large one."""
+        share = frame_share(self.image) if self.mask is None and self.place is None else 0.0
+        return None if share < _NOTED else (f"note: {share:.0%} of {self.flag} is a frame of one grey level, which is taken for"
+                                            f" tissue; {self.flag.replace('image', 'mask')}=border leaves it out")
 
     def classes(self, box: Box) -> np.ndarray:
         """The classes int8 [z, y, x] that the labels of a Box of voxels mean; ValueError if it was opened without labels."""
@@ -191,14 +200,28 @@ def check_labels(config: ResolvedExperiment, labelled: Volume) -> None:
       config: of no steps = nothing is trained on.
       labelled: of `open_domains`.
     """
-    name, store = labelled_domain(config), labelled.label_values
-    if not config.optimizer.steps or store is None:
-        return
+    name = labelled_domain(config)
     listed = config.target_labels.boxes if name == "target" else ()
     parts = [_part_of(labelled, text, "--config.target_labels.boxes") for text in listed] or [labelled.split.train]
-    check_two_classes(labelled.classes, lambda box: store[box.slices].read().result(), parts,
-                      getattr(config, name).foreground or ">0", f"--config.{name}.foreground", f"--config.{name}.labels",
-                      background_alone=bool(config.target_labels.start))  # a few sections, for a network that knows the rest
+    if config.optimizer.steps:
+        check_rule(labelled, getattr(config, name).foreground, parts,
+                   background_alone=bool(config.target_labels.start))  # a few sections, for a network that knows the rest
+
+
+def check_rule(volume: Volume, foreground: str, boxes: Sequence[Box], *, background_alone: bool) -> None:
+    """InputError, naming the label values, if the rule for foreground finds one class alone in some Boxes of a Volume.
+
+    Args:
+      volume: opened with labels.
+      foreground: the rule, as it was given.
+      boxes: in voxels.
+      background_alone: whether there may be no foreground.
+    """
+    store = volume.label_values
+    if store is not None:
+        rule_flag, labels_flag = (volume.flag.replace("image", name) for name in ("foreground", "labels"))
+        check_two_classes(volume.classes, lambda box: store[box.slices].read().result(), boxes, foreground or ">0", rule_flag,
+                          labels_flag, background_alone=background_alone)
 
 
 def training_region(volume: Volume, patch_size: int, parts: Sequence[Box] | None = None) -> Region:

@@ -44,7 +44,7 @@ def check_two_classes(classes_of: Read, values_of: Read, boxes: Sequence[Box], r
     what = {_FOREGROUND: "nothing but foreground", _BACKGROUND: "no foreground", -1: "no voxel that is labelled"}.get(
         only, f"nothing but class {only}")
     named = ", ".join(f"{value} ({share:.1%})" for value, share in shares[:_NAMED])
-    raise InputError(f"{rule_flag}={rule!r}: finds {what} where {labels_flag} is trained on; must fit its values, which are"
+    raise InputError(f"{rule_flag}={rule!r}: finds {what} in what is used of {labels_flag}; must fit its values, which are"
                      f" {named}{', ...' if len(shares) > _NAMED else ''}{_hint({value for value, _ in shares})}")
 
 

@@ -15,7 +15,7 @@ import tensorstore as ts
 from scipy import ndimage
 
 from yseg.config import InputError
-from yseg.data.box import Box, triple
+from yseg.data.box import Box, evenly_spaced, triple
 from yseg.data.labels import parse_rule
 from yseg.data.lazy import computed
 from yseg.volumes.volume import check_pair, open_volume
@@ -23,6 +23,7 @@ from yseg.volumes.volume import check_pair, open_volume
 BORDER, NODATA = "border", "nodata="  # see `yseg.config.Domain.mask`
 UNLABELLED = "unlabelled"  # see `yseg.config.Domain.nan`
 LARGEST = 2**31  # voxels of a volume that are looked at to find the box around tissue; of a larger one it is the whole
+_SECTIONS, _LOOKED_AT = 4, 512  # sections, and rows and columns of them, by which a frame is noticed
 _OF_A_SIDE = 8  # a frame is a piece of the border that is longer than this part of the shorter side, and what goes on from it
 
 
@@ -162,6 +163,13 @@ def frame_of(section: np.ndarray) -> np.ndarray:
         large[0] = False
         frame |= large[numbers]
     return frame
+
+
+def frame_share(image: ts.TensorStore) -> float:
+    """The share of an image volume that is frame, see `frame_of`, by what some pixels of some of its sections show."""
+    steps = [max(1, size // _LOOKED_AT) for size in image.shape[1:]]
+    return float(np.mean([frame_of(image[number, ::steps[0], ::steps[1]].read().result()).mean()
+                          for number in evenly_spaced(0, image.shape[0], _SECTIONS)]))
 
 
 def _surrounding(mask):

@@ -201,8 +201,9 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
     """
     config, quiet = trainings[0].config, quiet or not parallel.is_main()
     idle = parallel.idle_devices(config.sampling.batch_size)
-    if idle and not quiet:
-        print(idle, file=sys.stderr, flush=True)
+    for line in () if quiet else (idle, trainings[0].domains.labelled.note, trainings[0].domains.target.note):
+        if line:
+            print(line, file=sys.stderr, flush=True)
     for training in trainings:
         create_workdir(training.config, training.workdir, training.prior)
     kept = max(config.record.keep_checkpoints, len(trainings[:2]))  # with one alone, two members might have none in common
