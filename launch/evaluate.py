@@ -30,6 +30,7 @@ def define(values):
                         flag_values=values)
     flags.DEFINE_string("unlabelled", None, "which of its label values mean 'not labelled', written as in --foreground",
                         flag_values=values)
+    program.define_tissue(values)
     flags.DEFINE_string("region", None, "a part of it, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     program.define_threshold(values)
     program.define_augmentation(values)
@@ -43,9 +44,10 @@ def main(values):
 
     results = yseg.evaluate(
         program.network(values), image=values.image, labels=values.labels, pixel_size_nm=values.pixel_size_nm,
-        foreground=values.foreground, unlabelled=values.unlabelled, region=values.region, threshold=values.threshold,
-        domain=values.domain, batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation,
-        plausible_objects=values.plausible_objects, adapted=values.adapted, moved=program.moved(values))
+        foreground=values.foreground, unlabelled=values.unlabelled, mask=values.mask, nan=values.nan, region=values.region,
+        threshold=values.threshold, domain=values.domain, batch_statistics=values.batch_statistics,
+        test_time_augmentation=values.test_time_augmentation, plausible_objects=values.plausible_objects, adapted=values.adapted,
+        moved=program.moved(values))
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],
                 values.workdir or values.model)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")

@@ -223,6 +223,14 @@ def define_threshold(values):
                  flag_values=values)
 
 
+def define_tissue(values):
+    """The flags --mask and --nan of programs that are given a volume."""
+    flags.DEFINE_string("mask", None, "where the image has tissue: a volume of its shape that is not 0 there, nodata=VALUE, or"
+                        " border; the rest is background; default: as in the config, of its own volumes", flag_values=values)
+    flags.DEFINE_enum("nan", None, ["error", "unlabelled"], "what pixels of the image are that are not finite: an error, or"
+                      " unlabelled = without tissue", flag_values=values)
+
+
 def print_end(last):
     """Say how a training ended, which `last` tells, see `yseg.train`."""
     print(f"{last['workdir']}: trained for {last['step']} steps", flush=True)

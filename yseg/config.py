@@ -37,6 +37,11 @@ class Domain:
     pixel_size_nm: float = knob(0.0, "size of a pixel in y and x, in nm", at_least=0)
     foreground: str = knob("", "which label values are foreground: '>0', '>=128', '==1,5'; 'classes' = values are class indices")
     unlabelled: str = knob("", "which label values mean 'not labelled', written as in foreground; empty = none")
+    mask: str = knob("", "where there is tissue: a volume of the image's shape that is not 0 there; nodata=VALUE = where the"
+                     " image is not this grey level; border = within the frame of one grey level of each section; empty ="
+                     " everywhere")
+    nan: str = knob("error", "what pixels of the image are that are not finite: an error, or unlabelled = without tissue",
+                    choices=("error", "unlabelled"))
     split_axis: str = knob("x", "axis along which train | validation | test follow each other", choices=("z", "y", "x"))
     validation_fraction: float = knob(0.0, "share of the axis kept for validation", at_least=0, below=1)
     test_fraction: float = knob(0.0, "share at the end of the axis kept for testing", at_least=0, below=1)

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,13 +21,15 @@ import tensorstore as ts
 
 from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, Domain, Experiment, InputError
 from yseg.data.box import Box, parse_region
-from yseg.data.domain import Volume, given_domain, open_domain, open_own_domain
+from yseg.data.domain import Volume, check_rule, given_domain, open_domain, open_own_domain
 from yseg.data.grid import Grid
 from yseg.data.normalise import normalised
 from yseg.data.split import split
+from yseg.data.tissue import part_of_region
 from yseg.files import write_whole
 from yseg.inference.blocks import Blocks
 from yseg.inference.outputs import OUTPUT_TYPES, score, write_segmentation
+from yseg.inference.outside import in_files
 from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
 from yseg.report import overlay, progress
@@ -126,8 +129,9 @@ def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: flo
 
 
 def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None = None, labels: str | None = None,
-             pixel_size_nm: float | None = None, foreground: str | None = None, region: str | None = None,
-             threshold: float | str | None = None, domain: str = "target", batch_statistics: str | None = None,
+             pixel_size_nm: float | None = None, foreground: str | None = None, mask: str | None = None,
+             nan: str | None = None, region: str | None = None, threshold: float | str | None = None,
+             domain: str = "target", batch_statistics: str | None = None,
              test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
              unlabelled: str | None = None, adapted: bool | None = None, moved: Moved | None = None,
              quiet: bool = False) -> dict[str, Any]:
@@ -140,6 +144,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       pixel_size_nm: its size of a pixel in y and x.
       foreground, unlabelled: which of its label values are foreground, and which mean "not labelled", as in
         `yseg.config.Domain`; default ">0" and none.
+      mask, nan: where it has tissue, as in `yseg.config.Domain`.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume, or the test box of the config's own.
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`.
       domain: without an image: "target", or "source" for the validation box of the source.
@@ -167,19 +172,23 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     if threshold == MATCHED and domain == "source" and not image:
         raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
     known, volume = _open_to_score(given.config, domain, image=image, labels=labels, pixel_size_nm=pixel_size_nm,
-                                   foreground=foreground, unlabelled=unlabelled)
-    box = parse_region(region or "", volume.image.shape)
+                                   foreground=foreground, unlabelled=unlabelled, mask=mask, nan=nan)
+    box = parse_region(region or "", volume.file_shape)
     if not image and not region:
         box = _kept_box(volume, domain, known)
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
     config = network.config
     number = chosen_threshold(threshold, network)
-    shown = middle_section(box)
+    part = _with_tissue(volume, box, quiet)
+    if known.foreground != "classes":
+        check_rule(volume, known.foreground, [part], background_alone=True)
+    shown = middle_section(part.moved(volume.offset))
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
     predicted = np.zeros(kept.shape, np.uint8)
-    blocks = copying(_with_progress(network.predict(volume, [box]), box, "Evaluating", quiet), kept, predicted, number)
-    counts = score(blocks, volume.classes, box, thresholds=(number,), classes=config.model.classes)
+    found = in_files(network.predict(volume, [part]), volume.place, box, config.model.classes)
+    blocks = copying(_with_progress(found, box, "Evaluating", quiet), kept, predicted, number)
+    counts = score(blocks, volume.classes_in_files, box, thresholds=(number,), classes=config.model.classes)
     results = {
         "experiment": config.name, "method": network.provenance.get("method"), "seed": network.provenance.get("seed"),
         "step": network.step, "batch_statistics": network.statistics,
@@ -210,14 +219,15 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     title = f"{config.name}: {_name(known.image)}, section {shown.start[0]}; IoU of the region {iou}"
     with reporting(network.reports, f"results{suffix}.json and pictures"):
         write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-        overlay(volume.image[shown.slices].read().result()[0], predicted[shown.relative_to(kept).slices][0],
+        overlay(volume.image_in_files(shown)[0], predicted[shown.relative_to(kept).slices][0],
                 network.reports / REPORT / f"evaluation{suffix}.png", title=title, pixel_size_nm=volume.pixel_size_nm,
-                truth=volume.classes(shown)[0])
+                truth=volume.classes_in_files(shown)[0])
     return results
 
 
 def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str | os.PathLike, *,
-            pixel_size_nm: float | None = None, region: str | None = None, overwrite: bool = False,
+            pixel_size_nm: float | None = None, mask: str | None = None, nan: str | None = None, region: str | None = None,
+            overwrite: bool = False,
             threshold: float | str | None = None, batch_statistics: str | None = None,
             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
             adapted: bool | None = None, moved: Moved | None = None, what: str = CLASSES, format: str | None = None,
@@ -229,6 +239,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       image: a volume of any size, see `yseg.open_volume`.
       output: a path, or s3:// or gs:// URL, see `yseg.volumes.create.check_output`; it has the region's shape.
       pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
+      mask, nan: where it has tissue, as in `yseg.config.Domain`; the rest is background. None = as of the config's own volumes.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists and yseg wrote it.
       threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted, moved: see `evaluate`.
@@ -249,15 +260,17 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
                                  for domain in ("source", "target") for name in ("image", "labels")}}
     for kind, spec in outputs.items():
         check_output(spec, overwrite, format=format, inputs=read, dtype=OUTPUT_TYPES[kind])
-    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm)
+    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm, mask=mask, nan=nan)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
-    box = parse_region(region or "", volume.image.shape)
+    box = parse_region(region or "", volume.file_shape)
+    part = _with_tissue(volume, box, quiet)
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
     number = chosen_threshold(threshold, network)
-    shown = middle_section(box)
+    shown = middle_section(part.moved(volume.offset))
     picture = np.zeros(shown.shape, np.uint8)
-    blocks = copying(_with_progress(network.predict(volume, [box]), box, "Segmenting", quiet), shown, picture, number)
+    found = in_files(network.predict(volume, [part]), volume.place, box, network.config.model.classes)
+    blocks = copying(_with_progress(found, box, "Segmenting", quiet), shown, picture, number)
     section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
     with contextlib.ExitStack() as stack:
         stores = {kind: stack.enter_context(create_volume(
@@ -268,7 +281,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     if network.reports is not None:
         title = f"{network.config.name}: {_name(known.image)}, section {shown.start[0]}"
         with reporting(network.reports, "pictures"):
-            overlay(volume.image[shown.slices].read().result()[0], picture[0], network.reports / REPORT / "segmentation.png",
+            overlay(volume.image_in_files(shown)[0], picture[0], network.reports / REPORT / "segmentation.png",
                     title=title, pixel_size_nm=volume.pixel_size_nm)
     return output
 
@@ -294,6 +307,8 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
     working = trained.config.sampling.working_pixel_size_nm
     if array.ndim not in (2, 3) or array.dtype.kind not in "uifb":
         raise ValueError(f"array of shape {array.shape} and type {array.dtype}: must be [z, y, x] or [y, x] of numbers")
+    if not np.isfinite(array).all():
+        raise ValueError("array: has values that are not finite; must be numbers")
     if pixel_size_nm is not None and not 0 < pixel_size_nm < math.inf:
         raise ValueError(f"pixel_size_nm={pixel_size_nm}: must be above 0 and finite")
     size = pixel_size_nm or working
@@ -304,6 +319,17 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
     for place, probabilities in trained.predict(volume, [box]):
         found[place.slices] = probabilities
     return found.reshape(*array.shape, -1)
+
+
+def _with_tissue(volume: Volume, box: Box, quiet: bool) -> Box:
+    """The part of a region of a volume's files in which there is tissue, in the voxels of the Volume."""
+    note = None if quiet else volume.note
+    if note:
+        print(note, file=sys.stderr, flush=True)
+    part = part_of_region(box, volume.place)
+    if part.is_empty:
+        raise InputError(f"--region={box}: has no tissue; must have some of {volume.place}, the box around all of it")
+    return part
 
 
 def _open_to_score(config, domain, **given):
@@ -327,7 +353,7 @@ def _open_to_score(config, domain, **given):
 
 def _kept_box(volume: Volume, domain: str, known: Domain) -> Box:
     """The box of a run's own volume that was kept to be scored."""
-    box = volume.split.validation if domain == "source" else volume.split.test
+    box = (volume.split.validation if domain == "source" else volume.split.test).moved(volume.offset)
     if box.is_empty:
         knob = "validation_fraction" if domain == "source" else "test_fraction"
         raise InputError(f"{domain}.{knob}={getattr(known, knob)}: the run keeps nothing to score; give --region")
@@ -345,7 +371,7 @@ def _is_source(config: Experiment, known: Domain) -> bool:
 
 def _scores_of_objects(volume, box, predicted):
     """`yseg.metrics.objects.object_scores` of class 1, for objects of OBJECT_NM in square or more."""
-    truth = volume.classes(box)
+    truth = volume.classes_in_files(box)
     least = math.ceil((OBJECT_NM / volume.pixel_size_nm) ** 2)
     binary = np.where(truth < 0, np.int8(-1), (truth == 1).astype(np.int8))
     return {"object_least_voxels": least, **object_scores(binary, predicted == 1, least_voxels=least)}
@@ -368,7 +394,8 @@ def _name(spec):
 
 def _name_of_volume(known: Domain) -> list[str]:
     """A volume and its labels in the name of a file: readable, and another one for all that is scored in another way."""
-    what = json.dumps([known.image, known.labels, known.foreground, known.unlabelled, known.pixel_size_nm])
+    what = json.dumps([known.image, known.labels, known.foreground, known.unlabelled, known.pixel_size_nm,
+                       *([known.mask] if known.mask else [])])
     return [f"{_in_a_name(Path(_name(known.image)).stem)[:40]}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"]
 
 

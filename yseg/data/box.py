@@ -56,6 +56,11 @@ class Box(NamedTuple):
         start, stop = (triple(at - first for at, first in zip(corner, other.start, strict=True)) for corner in self)
         return Box(start, stop)
 
+    def moved(self, offset: Sequence[int]) -> "Box":
+        """This box, which is one in the coordinates of a box that starts at `offset`, in those of what that one lies in."""
+        start, stop = (triple(at + first for at, first in zip(corner, offset, strict=True)) for corner in self)
+        return Box(start, stop)
+
     def __str__(self):
         """As `parse_region` reads it: "z0:z1,y0:y1,x0:x1"."""
         return ",".join(f"{start}:{stop}" for start, stop in zip(*self, strict=True))

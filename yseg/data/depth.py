@@ -7,6 +7,7 @@ Khanmohammadi, Darkner, Nava, Nyengaard and Jensen, Estimating the thickness of 
 image statistics, ISBI 2014).
 """
 
+import functools
 import math
 
 import numpy as np
@@ -23,7 +24,7 @@ MOST = 8  # sections on either side of one that is averaged: bounds the memory
 REACH = 2.0  # standard deviations up to which sections have a weight
 
 
-def section_spacing(store: ts.TensorStore, pixel_size_nm: float) -> float:
+def section_spacing(store: ts.TensorStore, pixel_size_nm: float, mask: ts.TensorStore | None = None) -> float:
     """The distance of neighbouring sections, in nm, as their images show it.
 
     Compared is the variance of the difference of two pixels: of one section at some distance, and of neighbouring sections at
@@ -32,14 +33,17 @@ def section_spacing(store: ts.TensorStore, pixel_size_nm: float) -> float:
     Args:
       store: TensorStore [z, y, x], the image volume.
       pixel_size_nm: size of a pixel in y and x.
+      mask: TensorStore [z, y, x], 0 where there is no tissue; None = where the image is 0.
 
     Returns:
       float above 0; infinity where neighbouring sections have nothing in common, or there is one section or nothing to see.
     """
     sections, *sizes = store.shape
     rows, columns = (slice((size - min(size, SIDE)) // 2, (size + min(size, SIDE)) // 2) for size in sizes)
-    pairs = [store[number:number + 2, rows, columns].read().result().astype(np.float32)
-             for number in evenly_spaced(0, sections - 1, PAIRS)]
+    places = [(slice(number, number + 2), rows, columns) for number in evenly_spaced(0, sections - 1, PAIRS)]
+    pairs = [store[place].read().result().astype(np.float32) for place in places]
+    if mask is not None:
+        pairs = [np.where(mask[place].read().result(), pair, 0) for place, pair in zip(places, pairs, strict=True)]
     between = sum(_variance(upper, lower) for upper, lower in pairs)
     most = min(math.ceil(FARTHEST_NM / pixel_size_nm), min(sizes) - 1)
     within = [0.0, *(sum(_variance(pair[:, distance:], pair[:, :-distance]) / 2
@@ -70,6 +74,14 @@ def depth_weights(depth_nm: float, spacing_nm: float) -> np.ndarray:
     return (weights / weights.sum()).astype(np.float32)
 
 
-def averaged(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Averages float32 [z, y, x] over sections, see `depth_weights`; the outermost sections are repeated."""
-    return ndimage.correlate1d(np.asarray(values, np.float32), weights, axis=0, mode="nearest")
+def averaged(values: np.ndarray, weights: np.ndarray, tissue: np.ndarray | None = None) -> np.ndarray:
+    """Averages float32 [z, y, x] over sections, see `depth_weights`; the outermost sections are repeated.
+
+    What is no tissue, bool [z, y, x], has no part in them and stays as it is; None = all is.
+    """
+    average = functools.partial(ndimage.correlate1d, weights=weights, axis=0, mode="nearest")
+    values = np.asarray(values, np.float32)
+    if tissue is None:
+        return average(values)
+    total = average(tissue.astype(np.float32))
+    return np.where(tissue, average(np.where(tissue, values, 0)) / np.where(tissue, total, 1), values)

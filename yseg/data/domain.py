@@ -25,14 +25,17 @@ from yseg.data.box import Box, parse_region, sections_of, triple
 from yseg.data.depth import section_spacing
 from yseg.data.grey_levels import statistics
 from yseg.data.grid import Grid
-from yseg.data.labels import LabelRule, apply_rule, label_rule, parse_rule
+from yseg.data.label_values import check_two_classes
+from yseg.data.labels import CLASSES, LabelRule, apply_rule, label_rule, parse_rule
 from yseg.data.normalise import normalised
 from yseg.data.patches import Region
 from yseg.data.split import Split, split
+from yseg.data.tissue import find_tissue, finite, frame_share, in_tissue, is_found, part_of, part_of_region
 from yseg.volumes import catalog
 from yseg.volumes.volume import check_pair, open_volume
 
 LARGEST_SCALE = 100  # between the pixels of a volume and those that the network works on
+_NOTED = 0.05  # share of a volume that is frame, from which it is said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,9 @@ class Volume:
 
     image, labels: TensorStores [z, y, x] (labels None = not opened); rule: what the labels mean, None = unknown; grid: the
     working grid; split: train | validation | test, in voxels; pixel_size_nm: of the volume; flag: of the image, for messages.
+    mask: uint8 [z, y, x], not 0 where there is tissue, None = everywhere: elsewhere the image has the mean grey level, and the
+    labels, which then are classes, are -1. place: the Box that all this is of what the files hold, None = all of it.
+    label_values: the labels as they are stored, if they were opened. shape_of_files: None = its own.
     """
 
     image: ts.TensorStore
@@ -50,28 +56,64 @@ class Volume:
     split: Split
     pixel_size_nm: float
     flag: str
+    mask: ts.TensorStore | None = None
+    place: Box | None = None
+    label_values: ts.TensorStore | None = None
+    shape_of_files: tuple[int, int, int] | None = None
+
+    @property
+    def offset(self) -> tuple[int, int, int]:
+        """The place in its files of its first voxel."""
+        return self.place.start if self.place else (0, 0, 0)
+
+    @property
+    def file_shape(self) -> tuple[int, int, int]:
+        """The shape of what its files hold."""
+        return self.shape_of_files or triple(self.image.shape)
 
     @functools.cached_property
     def statistics(self) -> tuple[float, float]:
-        """Mean and standard deviation of the whole image, see `yseg.data.grey_levels.statistics`; labels have no part in it.
+        """Mean and standard deviation of all tissue, see `yseg.data.grey_levels.statistics`; labels have no part in it.
 
         They are read once. InputError if the image has values that are not finite.
         """
         try:
-            return statistics(self.image)
+            return statistics(self.image, mask=self.mask)
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(f"{self.flag}: {error}") from error
 
     @functools.cached_property
     def spacing_nm(self) -> float:
         """The distance of neighbouring sections, see `yseg.data.depth.section_spacing`; it is estimated once."""
-        return section_spacing(self.image, self.pixel_size_nm)
+        return section_spacing(self.image, self.pixel_size_nm, self.mask)
+
+    @property
+    def note(self) -> str | None:
+        """A line about a frame that is taken for tissue, if there is a large one."""
+        share = frame_share(self.image) if self.mask is None and self.place is None else 0.0
+        return None if share < _NOTED else (f"note: {share:.0%} of {self.flag} is a frame of one grey level, which is taken for"
+                                            f" tissue; {self.flag.replace('image', 'mask')}=border leaves it out")
 
     def classes(self, box: Box) -> np.ndarray:
         """The classes int8 [z, y, x] that the labels of a Box of voxels mean; ValueError if it was opened without labels."""
         if self.labels is None or self.rule is None:
             raise ValueError(f"{self.flag}: was opened without labels")
         return apply_rule(self.labels[box.slices].read().result(), self.rule)
+
+    def image_in_files(self, box: Box) -> np.ndarray:
+        """The image [z, y, x] in a Box in voxels of its files that lies in its place."""
+        return self.image[part_of_region(box, self.place).slices].read().result()
+
+    def classes_in_files(self, box: Box) -> np.ndarray:
+        """The classes int8 [z, y, x] of a Box in voxels of its files, see `classes`; -1 outside of its place."""
+        if self.place is None:
+            return self.classes(box)
+        found, inner = np.full(box.shape, -1, np.int8), box.intersect(self.place)
+        if not inner.is_empty:
+            found[inner.relative_to(box).slices] = self.classes(part_of_region(box, self.place))
+        return found
 
 
 # --- From the config to what is trained on ---
@@ -103,7 +145,7 @@ def listed_target_labels(config: Experiment) -> TargetLabels:
         return labels
     target = open_own_domain(config, "target", with_labels=True)
     boxes = target_labels.label_boxes(target.split.train, target.grid, labels.fraction, seed=config.seed,
-                                      patch_size=config.sampling.patch_size)
+                                      patch_size=config.sampling.patch_size, offset=target.offset)
     return dataclasses.replace(labels, boxes=boxes)
 
 
@@ -134,7 +176,7 @@ def training_regions(config: ResolvedExperiment, domains: Domains) -> dict[str, 
       InputError: a patch does not fit into one, a box of labels is not inside the training box, or a label is no class.
     """
     flag, use = "--config.target_labels.boxes", config.target_labels.use
-    parts = [parse_region(text, domains.target.image.shape, flag) for text in config.target_labels.boxes]
+    parts = [_part_of(domains.target, text, flag) for text in config.target_labels.boxes]
     patch_size, classes = config.sampling.patch_size, config.model.classes
     labelled = domains.labelled
     own_parts = parts if labelled_domain(config) == "target" and parts else None
@@ -145,6 +187,42 @@ def training_regions(config: ResolvedExperiment, domains: Domains) -> dict[str, 
         regions["joint"] = training_region(domains.joint, patch_size, parts)
         check_classes(domains.joint, classes, parts)
     return regions
+
+
+def _part_of(volume: Volume, text: str, flag: str) -> Box:
+    """The box of a Volume that a box in the voxels of its files is, as text."""
+    return parse_region(text, volume.file_shape, flag).moved([-first for first in volume.offset])
+
+
+def check_labels(config: ResolvedExperiment, labelled: Volume) -> None:
+    """InputError, naming the label values, if all that is trained on is of one class: the rule for foreground cannot be meant.
+
+    Args:
+      config: of no steps = nothing is trained on.
+      labelled: of `open_domains`.
+    """
+    name = labelled_domain(config)
+    listed = config.target_labels.boxes if name == "target" else ()
+    parts = [_part_of(labelled, text, "--config.target_labels.boxes") for text in listed] or [labelled.split.train]
+    if config.optimizer.steps:
+        check_rule(labelled, getattr(config, name).foreground, parts,
+                   background_alone=bool(config.target_labels.start))  # a few sections, for a network that knows the rest
+
+
+def check_rule(volume: Volume, foreground: str, boxes: Sequence[Box], *, background_alone: bool) -> None:
+    """InputError, naming the label values, if the rule for foreground finds one class alone in some Boxes of a Volume.
+
+    Args:
+      volume: opened with labels.
+      foreground: the rule, as it was given.
+      boxes: in voxels.
+      background_alone: whether there may be no foreground.
+    """
+    store = volume.label_values
+    if store is not None:
+        rule_flag, labels_flag = (volume.flag.replace("image", name) for name in ("foreground", "labels"))
+        check_two_classes(volume.classes, lambda box: store[box.slices].read().result(), boxes, foreground or ">0", rule_flag,
+                          labels_flag, background_alone=background_alone)
 
 
 def training_region(volume: Volume, patch_size: int, parts: Sequence[Box] | None = None) -> Region:
@@ -160,10 +238,10 @@ def training_region(volume: Volume, patch_size: int, parts: Sequence[Box] | None
     """
     for part in parts or ():
         if not volume.split.train.contains(part):
-            raise InputError(f"--config.target_labels.boxes={part}: must lie in {volume.split.train}, the training box of"
-                             f" {volume.flag}")
+            raise InputError(f"--config.target_labels.boxes={part.moved(volume.offset)}: must lie in"
+                             f" {volume.split.train.moved(volume.offset)}, the training box of {volume.flag}")
     region = Region(volume.image, volume.labels, volume.grid, volume.grid.inside(volume.split.train), volume.rule,
-                    (0.0, 1.0), tuple(map(volume.grid.inside, parts)) if parts else None)
+                    (0.0, 1.0), tuple(map(volume.grid.inside, parts)) if parts else None, volume.mask)
     if patch_size > region.largest_patch:
         raise InputError(f"--config.sampling.patch_size={patch_size}: must be at most {region.largest_patch}, the smaller side of"
                          f" the training region of {volume.flag} in working pixels")
@@ -178,8 +256,8 @@ def check_classes(volume: Volume, classes: int, boxes: Sequence[Box]) -> None:
         for number in range(box.start[0], box.stop[0]) if not box.is_empty else ():
             largest = volume.classes(sections_of(box, number, number + 1)).max()
             if largest >= classes:
-                raise InputError(f"--config.model.classes={classes}: must be above {largest}, a label in section {number} of"
-                                 f" {volume.flag.replace('.image', '.labels')}")
+                raise InputError(f"--config.model.classes={classes}: must be above {largest}, a label in section"
+                                 f" {number + volume.offset[0]} of {volume.flag.replace('.image', '.labels')}")
 
 
 # --- Volumes ---
@@ -187,7 +265,8 @@ def check_classes(volume: Volume, classes: int, boxes: Sequence[Box]) -> None:
 
 def absolute(domain: Domain) -> Domain:
     """A copy of a `yseg.config.Domain` whose paths hold in any folder; URLs stay."""
-    return dataclasses.replace(domain, image=absolute_path(domain.image), labels=absolute_path(domain.labels))
+    return dataclasses.replace(domain, image=absolute_path(domain.image), labels=absolute_path(domain.labels),
+                               mask=domain.mask if is_found(domain.mask) else absolute_path(domain.mask))
 
 
 def absolute_path(spec: str) -> str:
@@ -196,7 +275,8 @@ def absolute_path(spec: str) -> str:
 
 
 def given_domain(config: Experiment, image: str, *, labels: str | None = None, pixel_size_nm: float | None = None,
-                 foreground: str | None = None, unlabelled: str | None = None) -> Domain:
+                 foreground: str | None = None, unlabelled: str | None = None, mask: str | None = None,
+                 nan: str | None = None) -> Domain:
     """The resolved `yseg.config.Domain` of a volume given on the command line.
 
     What is None comes from the config if the volume is one of its own.
@@ -213,6 +293,8 @@ def given_domain(config: Experiment, image: str, *, labels: str | None = None, p
             known, labels=given.labels or known.labels, pixel_size_nm=given.pixel_size_nm or known.pixel_size_nm,
             foreground=given.foreground or (known.foreground if own_labels else ""),
             unlabelled=given.unlabelled or (known.unlabelled if own_labels else ""))
+    # What is read is the same, so that what is said of it below may follow.
+    given = absolute(dataclasses.replace(given, mask=given.mask if mask is None else mask, nan=nan or given.nan))
     if pixel_size_nm is not None and not pixel_size_nm > 0:
         raise InputError(f"--pixel_size_nm={pixel_size_nm}: must be above 0")
     if foreground:
@@ -244,18 +326,26 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
       InputError: volumes that are missing, cannot be read or do not fit one another; a split without training voxels.
     """
     image_flag, labels_flag = (f"{flag}.{name}" if flag.startswith("--") else f"--{name}" for name in ("image", "labels"))
-    image, labels, rule = open_volume(domain.image, image_flag), None, None
+    opened, labels, values, rule = open_volume(domain.image, image_flag), None, None, None
     if domain.labels:
         rule = label_rule(domain.foreground or ">0", domain.unlabelled, flag)
     if with_labels:
         if not domain.labels:
             raise InputError(f"{labels_flag} is empty: must be the label volume of {image_flag}={domain.image}")
         labels = open_volume(domain.labels, labels_flag)
-        check_pair(image, labels, image_flag, labels_flag)
+        check_pair(opened, labels, image_flag, labels_flag)
+    mask_flag, nan_flag = (image_flag.replace("image", name) for name in ("mask", "nan"))
+    tissue = find_tissue(opened, domain.mask, domain.nan, image_flag, mask_flag)
+    image = part_of(finite(opened, tissue.whole_mask, f"{image_flag}={domain.image}", nan_flag), tissue.box)
+    if labels is not None:
+        labels = values = part_of(labels, tissue.box)
+    if labels is not None and rule and tissue.mask is not None:
+        labels, rule = in_tissue(labels, tissue.mask, functools.partial(apply_rule, rule=rule)), CLASSES
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
     _check_scale(domain.pixel_size_nm, sampling.working_pixel_size_nm, f"{flag}.pixel_size_nm".removeprefix("-."))
     grid = Grid(triple(image.shape), domain.pixel_size_nm, sampling.working_pixel_size_nm)
-    return Volume(normalised(image, sampling, domain.pixel_size_nm), labels, rule, grid, parts, domain.pixel_size_nm, image_flag)
+    return Volume(normalised(image, sampling, domain.pixel_size_nm, tissue.mask), labels, rule, grid, parts, domain.pixel_size_nm,
+                  image_flag, tissue.mask, None if image.shape == opened.shape else tissue.box, values, triple(opened.shape))
 
 
 def _check_scale(pixel_size_nm, working_pixel_size_nm, name):

@@ -23,6 +23,8 @@ from yseg.data.grid import Grid
 from yseg.data.labels import LabelRule
 
 READ_AHEAD = 3  # steps
+TRIES = 32  # places that are drawn for a patch, of which the first is taken that has ENOUGH tissue, else that with the most
+ENOUGH = 0.5  # share of a patch
 LABELS = {"labelled": "labels", "joint": "joint_labels"}  # names of the label patches
 PSEUDO_LABELS = "target_labels"  # their name for the target, whose labels `relabel` gives
 JOINT = 4  # branch of the seed's key; those before it are in use
@@ -35,7 +37,8 @@ class Region(NamedTuple):
 
     image, labels: TensorStores [z, y, x] (labels None = not read); grid: the volume's working grid; box: in working pixels;
     rule: what the labels mean; statistics: mean and standard deviation of its grey levels; parts: the boxes inside `box` that
-    patches are cut from, None = all of it. Labels outside them are not read.
+    patches are cut from, None = all of it. Labels outside them are not read. mask: uint8 [z, y, x], where there is tissue, which
+    patches hold, None = everywhere.
     """
 
     image: ts.TensorStore
@@ -45,6 +48,7 @@ class Region(NamedTuple):
     rule: LabelRule | None
     statistics: tuple[float, float]
     parts: tuple[Box, ...] | None = None
+    mask: ts.TensorStore | None = None
 
     @property
     def patch_boxes(self) -> tuple[Box, ...]:
@@ -64,10 +68,19 @@ class Region(NamedTuple):
         return min(size for box in self.patch_boxes for size in box.shape[1:])
 
 
-@functools.partial(jax.jit, static_argnames=("boxes", "patch_size"))
 def locations(key: PRNGKeyArray, step: Int[Array, ""], index: Int[Array, "batch"], *, boxes: tuple[Box, ...],
               patch_size: int) -> Int[Array, "batch 3"]:
     """Corners of patches (section, first row, first column), uniform over all that fit into one of the boxes.
+
+    The arguments are those of `candidates`, of which they are the first.
+    """
+    return candidates(key, step, index, boxes=boxes, patch_size=patch_size, tries=1)[:, 0]
+
+
+@functools.partial(jax.jit, static_argnames=("boxes", "patch_size", "tries"))
+def candidates(key: PRNGKeyArray, step: Int[Array, ""], index: Int[Array, "batch"], *, boxes: tuple[Box, ...],
+               patch_size: int, tries: int) -> Int[Array, "batch try 3"]:
+    """Corners of patches, several for each, as `locations` draws them.
 
     Args:
       key: random key of the domain.
@@ -75,6 +88,7 @@ def locations(key: PRNGKeyArray, step: Int[Array, ""], index: Int[Array, "batch"
       index: the samples' places in the global batch.
       boxes: in working pixels.
       patch_size: side of a patch, in working pixels.
+      tries: how many are drawn for each; the first of them are the same whatever it is.
     """
     key = jax.random.fold_in(key, step)
     starts, shapes = (np.array([getattr(box, name) for box in boxes], np.int32) for name in ("start", "shape"))
@@ -83,14 +97,22 @@ def locations(key: PRNGKeyArray, step: Int[Array, ""], index: Int[Array, "batch"
     # Whole numbers, which every kind of device compares alike: box i is drawn below bound i.
     bounds = (np.cumsum(sizes)[:-1] / np.sum(sizes) * 2**32).astype(np.uint32)
 
-    def draw(place):
-        sample_key, box = jax.random.fold_in(key, place), jnp.int32(0)
+    def draw(sample_key):
+        box = jnp.int32(0)
         if len(boxes) > 1:
             box_key, sample_key = jax.random.split(sample_key)
             box = jnp.sum(jax.random.bits(box_key) >= bounds)
         return jnp.asarray(starts)[box] + jax.random.randint(sample_key, (3,), 0, jnp.asarray(limits)[box])
 
-    return jax.vmap(draw)(index)
+    def draws(place):
+        sample_key = jax.random.fold_in(key, place)
+        first = draw(sample_key)[None]
+        if tries == 1:
+            return first
+        more = jax.vmap(lambda number: draw(jax.random.fold_in(sample_key, number)))(jnp.arange(1, tries))
+        return jnp.concatenate([first, more])
+
+    return jax.vmap(draws)(index)
 
 
 def section_numbers(section: Any, sections: int, count: int) -> Any:
@@ -130,6 +152,8 @@ class ResidentReader:
             if not (name == "joint" and "target" in regions)}, devices)  # the target's image, see `_cut_batch`
         more = {f"{name}_statistics": np.array(region.statistics, np.float32) for name, region in regions.items()}
         more |= {LABELS[name]: _read_labels(region) for name, region in regions.items() if name in LABELS}
+        more |= {_mask_of(name): region.grid.image(region.mask, region.box) for name, region in regions.items()
+                 if region.mask is not None}
         self.volumes: Raw = {**self.images, **parallel.replicate(more, devices)}
         self.cut = functools.partial(
             _cut_batch, boxes={name: region.patch_boxes for name, region in regions.items()}, patch_size=sampling.patch_size,
@@ -168,13 +192,27 @@ def _cut(volume, corner, patch_size, sections):
     return jnp.concatenate(cut).transpose(1, 2, 0)
 
 
+def _mask_of(name):
+    """The name of the mask of a region."""
+    return f"{name}_mask"
+
+
+def _with_tissue(mask, patch_size, corners):
+    """That of several corners [try, 3] at which a patch of a mask [z, y, x] has tissue, see TRIES."""
+    counts = jax.vmap(lambda corner: jnp.sum(_cut(mask, corner, patch_size, 1), dtype=jnp.int32))(corners)
+    enough = counts >= ENOUGH * patch_size**2
+    return corners[jnp.where(jnp.any(enough), jnp.argmax(enough), jnp.argmax(counts))]
+
+
 def _cut_batch(volumes, index, draws, *, boxes, patch_size, sections):
     """The raw patches of one device: `index` [sample] are its samples, `draws` the step and the keys by name. Pure."""
     step, keys = draws
     raw = {"index": index}
     for name, of_name in boxes.items():
         image = volumes[name] if name in volumes else volumes["target"]
-        corners = locations(keys[name], step, index, boxes=of_name, patch_size=patch_size)
+        mask = volumes.get(_mask_of(name))
+        corners = candidates(keys[name], step, index, boxes=of_name, patch_size=patch_size, tries=1 if mask is None else TRIES)
+        corners = corners[:, 0] if mask is None else jax.vmap(functools.partial(_with_tissue, mask, patch_size))(corners)
         raw[name] = jax.vmap(lambda corner, image=image: _cut(image, corner, patch_size, sections))(corners)
         raw[f"{name}_statistics"] = volumes[f"{name}_statistics"]
         labels_name = PSEUDO_LABELS if name == "target" else LABELS[name]
@@ -219,16 +257,28 @@ class StreamingReader:
         requests = {}
         for name, region in self._regions.items():
             with parallel.on_the_host():  # an accelerator would be waited for at every step
-                corners = np.asarray(locations(self._keys[name], np.int32(step), self._index.ravel(),
-                                               boxes=region.patch_boxes, patch_size=self._sampling.patch_size))
-            requests[name] = [self._request_image(region, corner) for corner in corners]
+                corners = np.asarray(candidates(self._keys[name], np.int32(step), self._index.ravel(), boxes=region.patch_boxes,
+                                                patch_size=self._sampling.patch_size, tries=1 if region.mask is None else TRIES))
+            chosen = [self._with_tissue(region, several) for several in corners]
+            requests[name] = [self._request_image(region, corner) for corner in chosen]
             if name in LABELS:
-                boxes = [self._box(region, corner, corner[0]) for corner in corners]
+                boxes = [self._box(region, corner, corner[0]) for corner in chosen]
                 requests[LABELS[name]] = [region.grid.request_labels(*region.truth, box) for box in boxes]
             elif self._pseudo_labels is not None:
                 side = self._sampling.patch_size
-                requests[PSEUDO_LABELS] = [self._pseudo_labels[z:z + 1, y:y + side, x:x + side].read() for z, y, x in corners]
+                requests[PSEUDO_LABELS] = [self._pseudo_labels[z:z + 1, y:y + side, x:x + side].read() for z, y, x in chosen]
         return requests
+
+    def _with_tissue(self, region, corners):
+        """That of several corners [try, 3] at which a patch of a region has tissue, see TRIES."""
+        if region.mask is None:
+            return corners[0]
+        counts: list[int] = []
+        for corner in corners:
+            counts.append(int(np.count_nonzero(region.grid.image(region.mask, self._box(region, corner, corner[0])))))
+            if counts[-1] >= ENOUGH * self._sampling.patch_size**2:
+                return corner
+        return corners[int(np.argmax(counts))]
 
     def _request_image(self, region, corner):
         numbers = section_numbers(corner[0], self._sections, region.box.shape[0])

@@ -19,7 +19,7 @@ THRESHOLDS = 21  # that are compared
 
 
 def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, threshold: float = 0.5,
-                  certain: float = 0.7, doubtful: float = 1.5) -> list[np.ndarray]:
+                  certain: float = 0.7, doubtful: float = 1.5, tissue: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
     """What to believe of predictions, int8 [z, y, x] for each part: 1 = foreground, 0 = background, -1 = left open.
 
     The most probable voxels, as many as the share of the source says, are foreground where their components in a section, with
@@ -35,11 +35,18 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
       pixel_size_nm: of the working grid.
       threshold: probability from which the network calls a voxel foreground.
       certain, doubtful: multiples of the share.
+      tissue: where there is tissue, bool [z, y, x] of each part, of which the shares are; the rest is left open; None =
+        everywhere.
     """
-    core, edge, fringe = _quantiles(np.concatenate([part.ravel() for part in parts]),
+    known = [part.ravel() for part in parts] if tissue is None else [
+        part[place] for part, place in zip(parts, tissue, strict=True)]
+    core, edge, fringe = _quantiles(np.concatenate(known),
                                     (certain * prior.share, prior.share, min(0.5, doubtful * prior.share)))
     rim = min(edge, max(threshold, fringe))
-    return [_labels(part, prior, pixel_size_nm, core, edge, rim, fringe) for part in parts]
+    labels = [_labels(part, prior, pixel_size_nm, core, edge, rim, fringe) for part in parts]
+    if tissue is not None:
+        labels = [np.where(place, each, np.int8(UNKNOWN)) for each, place in zip(labels, tissue, strict=True)]
+    return labels
 
 
 def _labels(values, prior, pixel_size_nm, core, edge, rim, fringe):

@@ -10,7 +10,7 @@ from yseg.data.split import share_of
 
 
 def label_boxes(box: Box, grid: Grid, fraction: float, *, seed: int, patch_size: int,
-                sections: Sequence[int] | None = None) -> tuple[str, ...]:
+                sections: Sequence[int] | None = None, offset: Sequence[int] = (0, 0, 0)) -> tuple[str, ...]:
     """The boxes of a share of the target's training box, as text; each holds a patch.
 
     Args:
@@ -18,9 +18,11 @@ def label_boxes(box: Box, grid: Grid, fraction: float, *, seed: int, patch_size:
       grid: of the volume.
       fraction, seed, sections: see `yseg.data.split.share_of`.
       patch_size: side of a patch, in working pixels.
+      offset: the place of the volume's first voxel in its files, of whose voxels the text is.
     """
     least_rows = math.ceil((patch_size + 1) * grid.ratio)
-    return tuple(map(str, share_of(box, fraction, seed, least_rows=least_rows, sections=sections)))
+    boxes = share_of(box, fraction, seed, least_rows=least_rows, sections=sections)
+    return tuple(str(chosen.moved(offset)) for chosen in boxes)
 
 
 def fraction_seen(labels: TargetLabels) -> float:

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import tensorstore as ts
 from scipy import ndimage
 
 from yseg.config import Inference
@@ -27,7 +28,7 @@ def with_neighbours(region: Box, sections: int, weights: np.ndarray) -> Box:
 
 
 def finished(blocks: Blocks, regions: Sequence[Box], grid: Grid, *, weights: np.ndarray, inference: Inference,
-             prior: Prior | None, block_size: int = BLOCK_SIZE) -> Blocks:
+             prior: Prior | None, mask: ts.TensorStore | None = None, block_size: int = BLOCK_SIZE) -> Blocks:
     """The blocks of regions whose sections were averaged with those around them and freed of implausible components.
 
     Args:
@@ -37,13 +38,14 @@ def finished(blocks: Blocks, regions: Sequence[Box], grid: Grid, *, weights: np.
       weights: of a section and those around it, see `yseg.data.depth.depth_weights`.
       inference: its threshold.
       prior: what a component of foreground looks like; None = all of them stay.
+      mask: TensorStore [z, y, x] of the volume, 0 where there is no tissue, which has no part in averages; None = everywhere.
       block_size: of the blocks.
 
     Returns:
       Iterator of (Box in voxels, float32 probabilities [z, y, x, class] of these voxels), as `predict_blocks`.
     """
     for region in regions:
-        for section, values in _averaged(blocks, region, grid, weights, block_size):
+        for section, values in _averaged(blocks, region, grid, weights, mask, block_size):
             working = grid.covering(section)
             if prior is not None:
                 values = without_implausible(values, prior, inference.threshold, grid.working_pixel_size_nm)
@@ -76,18 +78,25 @@ def without_implausible(values: np.ndarray, prior: Prior, threshold: float, pixe
     return np.stack([1 - changed, changed], axis=-1)
 
 
-def _averaged(blocks, region, grid, weights, block_size):
+def _averaged(blocks, region, grid, weights, mask, block_size):
     """(Box in voxels of a section, probabilities [y, x, class] on the working pixels that cover it) for those of a region."""
     wide, more = with_neighbours(region, grid.shape[0], weights), len(weights) // 2
     held: dict[int, np.ndarray] = {}
+    tissue: dict[int, np.ndarray] = {}  # of the sections held, float32 [y, x, 1]
     for number in range(region.start[0], region.stop[0]):
         around = [min(max(number + offset, 0), grid.shape[0] - 1) for offset in range(-more, more + 1)]
         for ahead in range(max(held, default=wide.start[0] - 1) + 1, around[-1] + 1):
             held[ahead] = _whole_section(blocks, wide, grid, ahead, block_size)
-        held = {kept: values for kept, values in held.items() if kept >= around[0]}
+            if mask is not None:
+                covering = grid.covering(sections_of(wide, ahead, ahead + 1))
+                tissue[ahead] = grid.image(mask, covering)[0, ..., None].astype(np.float32)
+        held, tissue = ({kept: values for kept, values in each.items() if kept >= around[0]} for each in (held, tissue))
         values = np.zeros_like(held[number])
         for other, weight in zip(around, weights, strict=True):
-            values += weight * held[other]
+            values += weight * held[other] if mask is None else weight * tissue[other] * held[other]
+        if mask is not None:
+            total = sum(weight * tissue[other] for other, weight in zip(around, weights, strict=True))
+            values = np.where(total > 0, values / np.where(total > 0, total, 1), held[number])
         yield sections_of(region, number, number + 1), values
 
 

@@ -35,22 +35,26 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def signs_of(parts: Sequence[np.ndarray], prior: Prior, pixel_size_nm: float) -> Signs:
+def signs_of(parts: Sequence[np.ndarray], prior: Prior, pixel_size_nm: float,
+             tissue: Sequence[np.ndarray] | None = None) -> Signs:
     """The Signs of a mask.
 
     Args:
       parts: of the mask, bool [z, y, x].
       prior: of the source.
       pixel_size_nm: of the mask, in y and x.
+      tissue: where there may be foreground, bool [z, y, x] of each part, of which the share is; None = everywhere.
     """
-    both = either = total = fitting = voxels = 0
+    if tissue is not None:
+        parts = [part & place for part, place in zip(parts, tissue, strict=True)]
+    both = either = total = fitting = 0
+    voxels = sum(int(np.count_nonzero(place)) for place in tissue) if tissue is not None else sum(part.size for part in parts)
     for part in parts:
         both += int(np.count_nonzero(part[1:] & part[:-1]))
         either += int(np.count_nonzero(part[1:]) + np.count_nonzero(part[:-1]))
         shapes = section_shapes(part)
         fitting += int(shapes.areas[~implausible(shapes, prior, pixel_size_nm)].sum())
         total += int(shapes.areas.sum())
-        voxels += part.size
     return Signs(2 * both / either if either else None, fitting / total if total else None, total / voxels)
 
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from yseg import parallel
 from yseg.config import InputError, ResolvedExperiment
-from yseg.data.depth import averaged, depth_weights
+from yseg.data.depth import depth_weights
 from yseg.data.domain import Volume
 from yseg.data.patches import Region
 from yseg.data.pseudo_labels import agreeing_threshold
 from yseg.files import write_whole
 from yseg.metrics.shapes import Prior
 from yseg.metrics.signs import judge_adaptation, signs_of
-from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, read_last_labels
+from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, averages, read_last_labels, tissue_of
 from yseg.training.state import TrainState
 
 CHOICE = "choice.json"  # file of a run
@@ -53,11 +53,12 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
             return
         before, after = probabilities_of(start), probabilities_of(state)
         # Averages in depth would hide whether sections agree.
-        signs, adapted_signs = (signs_of([part >= usual for part in found], prior, config.sampling.working_pixel_size_nm)
+        tissue = tissue_of(volume, region)
+        signs, adapted_signs = (signs_of([part >= usual for part in found], prior, config.sampling.working_pixel_size_nm, tissue)
                                 for found in (before, after))
         verdict = judge_adaptation(signs, adapted_signs, prior)
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        threshold = agreeing_threshold([averaged(part, weights) for part in after], read_last_labels(workdir, region),
+        threshold = agreeing_threshold(averages(after, weights, tissue), read_last_labels(workdir, region),
                                        usual, min(usual + shift, 1.0))
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}

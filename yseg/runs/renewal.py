@@ -38,12 +38,27 @@ def parts_of(volume: Volume, patch_size: int) -> list[Box]:
       patch_size: in working pixels, which has to fit into each of them.
     """
     ratio = volume.grid.ratio
-    return sampled_parts(volume.split.train, int(LARGEST * ratio**2), math.ceil((patch_size + 4) * max(ratio, 1.0)))
+    return sampled_parts(volume.split.train, int(LARGEST * ratio**2), math.ceil((patch_size + 4) * max(ratio, 1.0)),
+                         lambda part: volume.mask is None or bool(volume.mask[part.slices].read().result().any()))
+
+
+def tissue_of(volume: Volume, region: Region) -> list[np.ndarray] | None:
+    """Where there is tissue in each part of a target's region, bool [z, y, x]; None = everywhere."""
+    if volume.mask is None:
+        return None
+    return [volume.grid.image(volume.mask, part) != 0 for part in region.parts or (region.box,)]
+
+
+def averages(parts: Sequence[np.ndarray], weights: np.ndarray, tissue: Sequence[np.ndarray] | None) -> list[np.ndarray]:
+    """Probabilities of each part averaged in depth, see `yseg.data.depth.averaged`."""
+    return [averaged(part, weights, None if tissue is None else tissue[number]) for number, part in enumerate(parts)]
 
 
 def make_probabilities(config: ResolvedExperiment, volume: Volume, parts: Sequence[Box],
                        predictors: Callable[..., Any]) -> Probabilities:
     """`state -> float32 [z, y, x] of each part`: what the network of a state says of it, on the working pixels inside.
+
+    Where there is no tissue it is 0.
 
     Args:
       config: of the run.
@@ -63,7 +78,7 @@ def make_probabilities(config: ResolvedExperiment, volume: Volume, parts: Sequen
             inner = box.intersect(region)
             if not inner.is_empty:
                 found[inner.relative_to(region).slices] = values[..., 1][inner.relative_to(box).slices]
-        return found
+        return found if volume.mask is None else np.where(volume.grid.image(volume.mask, region) != 0, found, 0)
 
     return probabilities_of
 
@@ -93,8 +108,10 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
             before = read_probabilities(former, region)
             found = [knobs.memory * old + (1 - knobs.memory) * new for old, new in zip(before, found, strict=True)]
         found = [part.astype(np.float16) for part in found]
-        labels = pseudo_labels([averaged(part, weights) for part in found], prior, certain=knobs.certain, doubtful=knobs.doubtful,
-                               threshold=config.inference.threshold, pixel_size_nm=config.sampling.working_pixel_size_nm)
+        tissue = tissue_of(volume, region)
+        labels = pseudo_labels(averages(found, weights, tissue), prior, certain=knobs.certain, doubtful=knobs.doubtful,
+                               threshold=config.inference.threshold, pixel_size_nm=config.sampling.working_pixel_size_nm,
+                               tissue=tissue)
         with whole_folder(folder / str(step)) as unfinished:
             for name, parts in ((PROBABILITIES, found), (LABELS, labels)):
                 with create_array(str(unfinished / name), region.box.shape, parts[0].dtype,

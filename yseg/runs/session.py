@@ -14,7 +14,7 @@ from jaxtyping import PRNGKeyArray
 from yseg import parallel
 from yseg.config import Experiment, InputError, ResolvedExperiment
 from yseg.data.box import evenly_spaced, sections_of
-from yseg.data.domain import Domains, open_domains, training_region, training_regions
+from yseg.data.domain import Domains, check_labels, open_domains, training_region, training_regions
 from yseg.data.patches import Reader, ResidentReader, batches_together, make_reader
 from yseg.data.prior import prior_of
 from yseg.inference.blocks import predict_blocks
@@ -103,6 +103,7 @@ def prepare(config: Experiment, workdir: str | Path, beside: Prepared | None = N
     domains = beside.domains if beside else open_domains(config)
     identity = parallel.on_main(_same_volumes, config, workdir, beside and beside.identity)
     regions = training_regions(config, domains)
+    check_labels(config, domains.labelled)
     parts = parts_of(domains.target, sampling.patch_size) if method.teaches_itself else []
     if parts:
         regions["target"] = training_region(domains.target, sampling.patch_size, parts)
@@ -223,8 +224,9 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
     """
     config, quiet = trainings[0].config, quiet or not parallel.is_main()
     idle = parallel.idle_devices(config.sampling.batch_size)
-    if idle and not quiet:
-        print(idle, file=sys.stderr, flush=True)
+    for line in () if quiet else (idle, trainings[0].domains.labelled.note, trainings[0].domains.target.note):
+        if line:
+            print(line, file=sys.stderr, flush=True)
     kept = max(config.record.keep_checkpoints, len(trainings[:2]))  # with one alone, two members might have none in common
     with contextlib.ExitStack() as stack:
         for training in trainings:

@@ -41,7 +41,7 @@ def supervised(config: ResolvedExperiment, fraction: float, start: str | os.Path
         raise InputError(f"--fraction={fraction}: must be at least 0 and at most 1")
     target = open_own_domain(config, "target", with_labels=True)
     boxes = label_boxes(target.split.train, target.grid, fraction, seed=config.seed, patch_size=config.sampling.patch_size,
-                        sections=sections)
+                        sections=sections, offset=target.offset)
     before = _fraction_before(config, start, fraction) if start else 0.0
     labels = TargetLabels(ONLY, fraction, boxes, str(Path(start).absolute()) if start else "", before)
     # What is trained on the target has the target's statistics as its own.
@@ -101,7 +101,7 @@ def check_same_target(config: Experiment, started: Experiment, start: str | os.P
 
     Its network is scored and used in place of the adapted one, with its own statistics of the target.
     """
-    for name in ("image", "pixel_size_nm", "split_axis", "test_fraction"):
+    for name in ("image", "pixel_size_nm", "split_axis", "test_fraction", "mask"):
         wanted, found = getattr(config.target, name), getattr(started.target, name)
         if wanted != found and not (name == "image" and _same_image(config, start)):
             raise InputError(f"--from={start}: has target.{name}={found}; must have {wanted}, as the target to adapt to")

@@ -14,6 +14,7 @@ from yseg.data.depth import depth_weights
 from yseg.data.domain import Volume
 from yseg.data.target_labels import fraction_seen
 from yseg.inference.blocks import Blocks, Predict, predict_blocks
+from yseg.inference.outside import only_tissue
 from yseg.inference.predictor import make_predictor
 from yseg.inference.sections import finished, with_neighbours
 from yseg.metrics.shapes import Prior
@@ -120,17 +121,19 @@ class TrainedNetwork:
     def predict(self, volume: Volume, regions: Sequence[Box]) -> Blocks:
         """Class probabilities of regions of a volume, block by block, see `yseg.inference.blocks.predict_blocks`.
 
-        They are averaged in depth and freed of implausible components, as `yseg.config.Inference` says.
+        They are averaged in depth and freed of implausible components, as `yseg.config.Inference` says. Where there is no tissue
+        is background.
         """
         inference, prior = self.config.inference, self._applied_prior()
         predicted = functools.partial(predict_blocks, self.predictor(), volume.image, volume.grid, volume.statistics,
                                       model=self.config.model, inference=inference)
         if not (inference.depth_nm or prior):
-            return predicted(regions=regions)
+            return only_tissue(predicted(regions=regions), volume.mask)
         weights = depth_weights(inference.depth_nm, volume.spacing_nm)
         wide = [with_neighbours(region, volume.grid.shape[0], weights) for region in regions]
-        return finished(predicted(regions=wide, on_working_grid=True), regions, volume.grid, weights=weights, inference=inference,
-                        prior=prior)
+        wide_blocks = predicted(regions=wide, on_working_grid=True)
+        return only_tissue(finished(wide_blocks, regions, volume.grid, weights=weights, inference=inference, prior=prior,
+                                    mask=volume.mask), volume.mask)
 
 
 def load_run(workdir: str | os.PathLike, adapted: bool | None = None, moved: Moved | None = None) -> TrainedNetwork:

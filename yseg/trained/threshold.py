@@ -37,7 +37,7 @@ def matching_threshold(probabilities: ArrayLike, share: float) -> float:
 
 
 def sampled_probabilities(network: TrainedNetwork, volume: Volume, box: Box, voxels: int = VOXELS) -> np.ndarray:
-    """Class probabilities of evenly spaced voxels in some sections of a box: float32 [n, class], the same voxels for every run.
+    """Class probabilities of evenly spaced voxels of tissue in some sections of a box: float32 [n, class], alike for every run.
 
     Args:
       network: with the batch statistics that are meant.
@@ -48,7 +48,14 @@ def sampled_probabilities(network: TrainedNetwork, volume: Volume, box: Box, vox
     numbers = evenly_spaced(box.start[0], box.stop[0], SECTIONS)
     stride = max(1, len(numbers) * box.shape[1] * box.shape[2] // voxels)
     blocks = network.predict(volume, [sections_of(box, number, number + 1) for number in numbers])
-    return np.concatenate([probabilities.reshape(-1, probabilities.shape[-1])[::stride] for _, probabilities in blocks])
+    return np.concatenate([_in_tissue(volume, place, probabilities)[::stride] for place, probabilities in blocks])
+
+
+def _in_tissue(volume, box, probabilities):
+    """The probabilities [n, class] of the voxels of a Box that are tissue."""
+    if volume.mask is None:
+        return probabilities.reshape(-1, probabilities.shape[-1])
+    return probabilities[volume.mask[box.slices].read().result() != 0]
 
 
 def foreground_share(config: Experiment) -> float:

@@ -1,0 +1,72 @@
+"""yseg.data.label_values: rules that find one class alone, and label values that are usual."""
+
+import numpy as np
+import pytest
+
+from yseg.config import InputError
+from yseg.data.box import Box
+from yseg.data.label_values import check_two_classes
+from yseg.data.labels import apply_rule, label_rule
+
+MASK = np.zeros((3, 20, 30), np.uint8)
+MASK[1, 4:9, 10:20] = 1
+
+
+def check(labels, foreground, unlabelled="", boxes=None):
+    rule, reads = label_rule(foreground, unlabelled, "--config.source"), []
+
+    def values_of(box):
+        reads.append(box)
+        return labels[box.slices]
+
+    check_two_classes(lambda box: apply_rule(values_of(box), rule), values_of,
+                      [Box.whole(labels.shape)] if boxes is None else boxes, foreground, "--config.source.foreground",
+                      "--config.source.labels")
+    return reads
+
+
+@pytest.mark.parametrize(("labels", "foreground", "what", "hint"), [
+    (MASK + 1, ">0", "nothing but foreground", r"1 \(97\.2%\), 2 \(2\.8%\); 1 and 2 are what ilastik writes .*: '==2'$"),
+    (MASK * 255, "==1", "no foreground", r"0 \(97\.2%\), 255 \(2\.8%\); 0 and 255 are a mask's .*: '>0'$"),
+    (MASK, ">=128", "no foreground", r"0 \(97\.2%\), 1 \(2\.8%\); 0 and 1 are a mask's .*: '>0'$"),
+    (MASK * 4 + 3, ">0", "nothing but foreground", r"of two values the larger usually is foreground: '==7'$"),
+    (MASK * 0, ">0", "no foreground", r"0 \(100\.0%\); .*is it the right file\?$"),
+    (MASK.astype(np.uint64) * (2**64 - 1), "==18446744073709551614", "no foreground", "18446744073709551615 "),
+    (np.arange(1800, dtype=np.int32).reshape(MASK.shape) + 1, ">0", "nothing but foreground", r", \.\.\.$"),
+    (np.full(MASK.shape, np.nan, np.float32), ">0", "no voxel that is labelled", "nan "),
+    (MASK * 0 + 5, "classes", "nothing but class 5", "5 ")])
+def test_a_rule_that_finds_one_class_is_named_with_the_values_that_are_there(labels, foreground, what, hint):
+    with pytest.raises(InputError, match=rf"^--config\.source\.foreground='{foreground}': finds {what} in what is"
+                                         rf" used of --config\.source\.labels; .*{hint}"):
+        check(labels, foreground)
+
+
+def test_what_is_unlabelled_is_no_class():
+    labels = np.where(MASK == 1, 1, 255)
+    check(labels, "==1")
+    with pytest.raises(InputError, match="nothing but foreground"):
+        check(labels, "==1", "==255")
+
+
+def test_two_classes_are_found_in_few_blocks_and_a_rare_one_in_all():
+    labels = np.zeros((400, 8, 8), np.uint8)
+    labels[::2, :, 4:] = 1
+    assert len(check(labels, ">0")) == 1
+    labels[:] = 0
+    labels[313, 2, 5] = 1  # of all sections
+    assert 32 < len(check(labels, ">0")) <= 400
+
+
+def test_background_alone_may_be_allowed():
+    check_two_classes(lambda box: MASK[box.slices].astype(np.int8), lambda box: MASK[box.slices],
+                      [Box((0, 0, 0), (1, 20, 30))], ">0", "--foreground", "--labels", background_alone=True)
+    with pytest.raises(InputError, match="nothing but foreground"):
+        check_two_classes(lambda box: np.ones(box.shape, np.int8), lambda box: MASK[box.slices],
+                          [Box((0, 0, 0), (1, 20, 30))], ">0", "--foreground", "--labels", background_alone=True)
+
+
+def test_boxes_alone_are_looked_at():
+    check(MASK, ">0", boxes=[])
+    check(MASK, ">0", boxes=[Box((1, 4, 9), (2, 5, 12))])
+    with pytest.raises(InputError, match="no foreground"):
+        check(MASK, ">0", boxes=[Box((0, 0, 0), (1, 20, 30)), Box((2, 0, 0), (3, 20, 30))])
