@@ -13,6 +13,7 @@ import zarr
 from tiny import domain, experiment
 
 import yseg
+from launch import program, segment
 from yseg.config import Inference, Optimizer
 from yseg.data.box import parse_region
 from yseg.data.grey_levels import statistics
@@ -262,6 +263,14 @@ def test_classes_and_probability_in_any_format(trained, tmp_path):
     classes = predicted_classes(expected, config.inference.threshold)
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "b.zarr" / "0", zarr_format=2)[...], classes)
     np.testing.assert_array_equal(open_volume(f"{tmp_path / 'c.h5'}:seg").read().result(), classes)
+
+
+def test_the_program_prints_where_both_outputs_are(trained, tmp_path, capsys):
+    values = program.parse(segment.PROGRAM, ["segment", f"--workdir={trained}", f"--image={read_config(trained).target.image}",
+                                             f"--output={tmp_path}/a.tif", "--region=0:1,:,:", "--what=both"])
+    segment.main(values)
+    assert capsys.readouterr().out.splitlines()[-2:] == [f"{tmp_path}/a.tif", f"{tmp_path}/a_probability.tif"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "a_probability.tif"]
 
 
 def test_the_group_that_holds_the_image_is_never_replaced(trained, tmp_path):
