@@ -98,11 +98,11 @@ def test_a_run_on_a_read_only_disk_is_scored_and_applied_also_without_a_home(run
     image = run.parent / "data" / "target" / "image.tif"
     programs = [f"{sys.executable} -m launch.evaluate --workdir={disk}",
                 f"{sys.executable} -m launch.segment --workdir={disk} --image={image} --output={output}"]
-    before = sorted(run.rglob("*"))
+    before, homeless = sorted(run.rglob("*")), {name: value for name, value in os.environ.items() if name != "HOME"}
     found = []
     for program in programs:
         done = subprocess.run(["unshare", "-m", "sh", "-c", f"mount -o bind,ro {run} {disk} && exec {program}"], cwd=ROOT,
-                              text=True, capture_output=True, env={name: value for name, value in os.environ.items() if name != "HOME"})
+                              text=True, capture_output=True, env=homeless)
         assert done.returncode == DONE, done.stderr
         found.append((done.stdout.splitlines()[-1], [line for line in done.stderr.splitlines() if str(disk) in line]))
     assert re.fullmatch(r"IoU (0\.\d{4}|undefined)", found[0][0])

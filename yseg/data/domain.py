@@ -253,7 +253,8 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         labels = open_volume(domain.labels, labels_flag)
         check_pair(image, labels, image_flag, labels_flag)
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
-    _check_scale(domain.pixel_size_nm, sampling.working_pixel_size_nm, f"{flag}.pixel_size_nm".removeprefix("-."))
+    _check_scale(domain.pixel_size_nm, sampling.working_pixel_size_nm,
+                 f"{flag}.pixel_size_nm" if flag.startswith("--") else "--pixel_size_nm")
     grid = Grid(triple(image.shape), domain.pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, domain.pixel_size_nm), labels, rule, grid, parts, domain.pixel_size_nm, image_flag)
 
