@@ -1,5 +1,6 @@
 import errno
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -178,6 +179,17 @@ def test_a_run_that_goes_on_replaces_what_is_damaged(two, state, tmp_path, capfd
         checkpoints.discard_damaged(state)
         assert_identical(checkpoints.restore(state), drawn_state(9, seed=1))
     assert capfd.readouterr().err == ""
+
+
+def test_a_checkpoint_imports_nothing_that_it_names(two, state, tmp_path, monkeypatch):
+    folder = shutil.copytree(two, tmp_path / "c")
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'done')!r}, 'w')\nclass Evil: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    metadata = folder / "9" / "_CHECKPOINT_METADATA"
+    metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"item_handlers": {"default": "evil.Evil"}}))
+    with Checkpoints(folder) as checkpoints:
+        assert_identical(checkpoints.restore(state, 9), drawn_state(9, seed=9))
+    assert not (tmp_path / "done").exists()
 
 
 FULL = """
