@@ -76,8 +76,18 @@ def _cache_compiled(folder):
     """Keep compiled programs in a folder; None = where JAX_COMPILATION_CACHE_DIR says or in the user's cache, "" = nowhere."""
     import jax  # takes a second, for which --help and a bad flag need not wait
 
-    if folder is None:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-        usual = "" if home.startswith("~") else os.path.join(home, "yseg", "compiled")  # there may be no HOME
-        folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", usual)
-    jax.config.update("jax_compilation_cache_dir", folder or None)
+    given = folder if folder is not None else os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    jax.config.update("jax_compilation_cache_dir", (_usual_cache() if given is None else given) or None)
+
+
+def _usual_cache():
+    """The folder of compiled programs in the user's cache; None if there is no home folder, or nothing can be written there."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = os.path.join(home, "yseg", "compiled")
+    if home.startswith("~"):
+        return None
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None

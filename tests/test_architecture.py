@@ -76,6 +76,10 @@ def test_a_checkout_that_keeps_the_rules_passes(small):
     ("tests/data/test_a.py", "pass\n" * 401, "tests/data/test_a.py: 401 lines"),
     ("yseg/data/a.py", "\nn = jax.local_device_count()", "yseg/data/a.py:2: jax.local_device_count( may occur"),
     ("yseg/models/a.py", "f = jax.pmap(g)", "yseg/models/a.py:1: jax.pmap may occur"),
+    ("yseg/data/a.py", "import pickle", "yseg/data/a.py:1: import pickle may occur in no file"),
+    ("yseg/data/a.py", "a = np.load(path, allow_pickle=True)", "yseg/data/a.py:1: allow_pickle=True may occur"),
+    ("yseg/data/a.py", "a = eval(text)", "yseg/data/a.py:1: eval( may occur"),
+    ("launch/a.py", "archive.extractall(folder)", "launch/a.py:1: extractall( may occur"),
     ("yseg/data/a.py", 'raise ValueError("--config.model.classes")', "yseg/data/a.py:1: --config may occur"),
 ])
 def test_what_breaks_a_rule_is_named(small, file, text, said):
@@ -87,6 +91,7 @@ def test_what_breaks_a_rule_is_named(small, file, text, said):
 @pytest.mark.parametrize(("file", "text"), [
     ("yseg/data/a.py", "pass\n" * 400),
     ("yseg/data/a.py", "import yseg\nyseg.__version__"),
+    ("yseg/data/a.py", "shape = jax.eval_shape(f)\na = np.load(path, allow_pickle=False)  # reads no pickle"),
     ("yseg/parallel.py", "f = jax.pmap(g)"),
     ("tests/test_parallel.py", "n = jax.device_count()"),
     ("yseg/data/domain.py", '"--config.source"'),

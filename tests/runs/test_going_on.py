@@ -39,7 +39,7 @@ def other(value):
 
 @pytest.mark.parametrize("knob", [flag.lstrip(".") for flag, *_ in knobs(experiment(), "")])
 def test_what_changes_what_is_learnt_is_refused_and_what_does_not_is_allowed(knob):
-    before = resolve(experiment())
+    before = dataclasses.replace(resolve(experiment()), method="self_training")
     value = next(value for flag, _, _, value in knobs(before, "") if flag.lstrip(".") == knob)
     now = changed(before, knob, 1.5 if value is None else other(value))
     assert list(changed_knobs(before, now)) == [knob]
@@ -48,6 +48,11 @@ def test_what_changes_what_is_learnt_is_refused_and_what_does_not_is_allowed(kno
         return
     with pytest.raises(InputError, match=rf"^--workdir=runs/a: holds a run with {knob}=.*, which differs from {knob}="):
         check_going_on(before, now, WORKDIR, more_steps=False)
+
+
+def test_knobs_of_a_second_stage_are_none_of_a_run_that_is_no_such_one():
+    before = resolve(experiment())
+    check_going_on(before, changed(before, "self_training.memory", 0.25), WORKDIR, more_steps=False)
 
 
 @pytest.mark.parametrize(("steps", "allowed"), [(5, True), (4, True), (3, False)])

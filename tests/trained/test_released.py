@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +182,35 @@ def test_weights_that_would_execute_something_are_refused(model, tmp_path):
     changed(weights__sha256=hashlib.sha256((tmp_path / "model" / "weights.npz").read_bytes()).hexdigest())(tmp_path / "model")
     with pytest.raises(yseg.InputError, match=r"weights\.npz cannot be read"):
         yseg.load_model(model)
+
+
+class Evil:
+    """What, read from a pickle, makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("form", ["pickle", "array in an archive", "a name that leaves the folder"])
+def test_nothing_in_a_file_of_weights_is_executed_or_written_elsewhere(form, model, tmp_path):
+    weights, evil = tmp_path / "model" / "weights.npz", tmp_path / "evil"
+    pickle.loads(pickle.dumps(Evil(evil)))
+    assert evil.exists()  # as it would be
+    evil.unlink()
+    if form == "pickle":
+        weights.write_bytes(pickle.dumps(Evil(evil)))
+    elif form == "array in an archive":
+        np.savez(weights, **{"params/encoder": np.array([Evil(evil)], object)})
+    else:
+        with zipfile.ZipFile(weights, "w") as archive:
+            archive.writestr("../evil", b"")
+    changed(weights__sha256=hashlib.sha256(weights.read_bytes()).hexdigest())(tmp_path / "model")
+    with pytest.raises(yseg.InputError, match=r"weights\.npz (cannot be read|does not fit)"):
+        yseg.load_model(model)
+    assert not evil.exists()
 
 
 def test_the_programs(run, tmp_path, capsys):

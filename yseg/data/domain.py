@@ -342,7 +342,8 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
     if labels is not None and rule and tissue.mask is not None:
         labels, rule = in_tissue(labels, tissue.mask, functools.partial(apply_rule, rule=rule)), CLASSES
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
-    _check_scale(domain.pixel_size_nm, sampling.working_pixel_size_nm, f"{flag}.pixel_size_nm".removeprefix("-."))
+    _check_scale(domain.pixel_size_nm, sampling.working_pixel_size_nm,
+                 f"{flag}.pixel_size_nm" if flag.startswith("--") else "--pixel_size_nm")
     grid = Grid(triple(image.shape), domain.pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, domain.pixel_size_nm, tissue.mask), labels, rule, grid, parts, domain.pixel_size_nm,
                   image_flag, tissue.mask, None if image.shape == opened.shape else tissue.box, values, triple(opened.shape))

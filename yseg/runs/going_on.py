@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from yseg.config import NONE, Experiment, InputError, knobs
+from yseg.config import NONE, SELF_TRAINING, Experiment, InputError, knobs
 
 # The parameters of the network are the same, to the bit, whatever these are.
 UNLEARNT = ("name", "record.log_every", "record.validate_every", "record.checkpoint_every", "record.keep_checkpoints",
@@ -54,6 +54,8 @@ def _may_change(knob, old, new, config, longer):
         return config.sampling.steps_at_once == 1
     if knob in SCORING and config.target_labels.use == NONE:
         return True
+    if knob.startswith("self_training.") and config.method != SELF_TRAINING:
+        return True  # they are of a second stage, which this run is not
     if knob in LENGTH:
         return longer and new > old
     return knob in UNLEARNT or knob in PLACES or (longer and knob in WITH_LENGTH)
