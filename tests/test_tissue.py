@@ -121,8 +121,9 @@ def test_sections_that_are_not_finite_are_named_or_left_out(run, files, tmp_path
         assert "--nan=unlabelled" in line
     assert not output.exists()
     assert exit_code(segmentation, *common, f"--output={output}", "--nan=unlabelled") == program.DONE
-    np.testing.assert_array_equal(zarr.open_array(str(output), mode="r")[:], segmented(run, tmp_path, files["image"],
-                                                                                      mask=files["round"]))
+    found, expected = zarr.open_array(str(output), mode="r")[:], segmented(run, tmp_path, files["image"], mask=files["round"])
+    assert (found != expected).mean() < 1e-3  # the mean grey level, which lies around, is no whole number here
+    assert not found[~ROUND].any()
 
 
 # --- Trained ---

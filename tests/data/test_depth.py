@@ -60,3 +60,16 @@ def test_averages_repeat_the_outermost_sections():
     np.testing.assert_allclose(found[1], 0.25 * values[0] + 0.5 * values[1] + 0.25 * values[2], rtol=1e-6)
     np.testing.assert_allclose(found[0], 0.75 * values[0] + 0.25 * values[1], rtol=1e-6)
     np.testing.assert_array_equal(averaged(values, np.ones(1, np.float32)), values)
+
+
+def test_sections_without_tissue_have_no_part_in_averages():
+    values = np.random.default_rng(0).random((7, 5, 6)).astype(np.float32)
+    weights = depth_weights(40.0, 30.0)
+    np.testing.assert_allclose(averaged(values, weights, np.ones(values.shape, bool)), averaged(values, weights), rtol=1e-6)
+    tissue = np.ones(values.shape, bool)
+    tissue[3] = False
+    found = averaged(np.where(tissue, values, 100), weights, tissue)
+    around = {offset: weight for offset, weight in zip(range(-2, 3), weights, strict=True)}
+    expected = sum(around[other - 2] * values[other] for other in (0, 1, 2, 4)) / sum(around[other - 2] for other in (0, 1, 2, 4))
+    np.testing.assert_allclose(found[2], expected, rtol=1e-5)
+    assert (found[3] == 100).all()

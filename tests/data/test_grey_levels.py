@@ -46,3 +46,14 @@ def test_z_score_of_any_type(dtype):
     found = z_score(values, np.array([100, 50], np.float32))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.ravel(), [-2, 0, 3])
+
+
+def test_statistics_are_those_of_tissue():
+    voxels = volume(np.uint16)
+    mask = (np.random.default_rng(1).random(voxels.shape) < 0.3).astype(np.uint8)
+    mask[2] = 0
+    inside = voxels[mask != 0].astype(float)
+    assert statistics(ts.array(voxels), mask=ts.array(mask)) == pytest.approx((inside.mean(), inside.std()), rel=1e-9)
+    assert statistics(ts.array(voxels), mask=ts.array(np.ones_like(mask))) == statistics(ts.array(voxels))  # to the bit
+    with pytest.raises(ValueError, match="no tissue"):
+        statistics(ts.array(voxels), mask=ts.array(np.zeros_like(mask)))

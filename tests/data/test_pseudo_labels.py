@@ -138,3 +138,13 @@ class TestAgreeingThreshold:
         values = np.full((2, 5, 5), 0.1)
         for labels in (np.zeros, lambda shape: np.full(shape, -1), np.ones):
             assert agreeing_threshold(values, labels((2, 5, 5)), 0.4, 0.6) == 0.4
+
+
+def test_shares_are_those_of_tissue_and_the_rest_is_left_open():
+    values = scene()
+    prior = PRIOR._replace(share=(values > 0.5).mean())
+    padded, tissue = (np.pad(array, ((0, 0), (40, 0), (0, 60))) for array in (values, np.ones(values.shape, bool)))
+    found, = module.pseudo_labels([padded], prior, pixel_size_nm=NM, tissue=[tissue])
+    np.testing.assert_array_equal(found[tissue].reshape(values.shape), pseudo_labels(values, prior, pixel_size_nm=NM))
+    assert found.dtype == np.int8
+    assert (found[~tissue] == -1).all()

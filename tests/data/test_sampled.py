@@ -33,3 +33,13 @@ def test_parts_lie_inside_and_apart_and_are_as_large_as_they_may(box):
 def test_a_part_holds_a_patch():
     for part in sampled_parts(Box((0, 0, 0), (50, 700, 600)), 1000, 96):
         assert part.shape == (32, 96, 96)
+
+
+def test_parts_may_have_to_hold_something():
+    box, largest = Box((0, 0, 0), (40, 900, 900)), 32 * 96 * 96 * 8
+    usual = sampled_parts(box, largest, 96)
+    found = sampled_parts(box, largest, 96, lambda part: part.start[1] >= 400)
+    assert len(found) == PARTS
+    assert found != usual
+    assert all(part.start[1] >= 400 for part in found)
+    assert sampled_parts(box, largest, 96, lambda part: False) == usual

@@ -108,3 +108,11 @@ def test_what_is_wrong_is_named_and_leaves_no_workdir(changes, named, tmp_path):
     with pytest.raises(yseg.InputError, match=named):
         yseg.train(tiny(**changes), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_boxes_are_in_the_voxels_of_the_files():
+    box, grid = Box((0, 0, 0), (4, 200, 300)), Grid((4, 200, 400), 5.0, 10.0)
+    here = label_boxes(box, grid, 0.4, seed=3, patch_size=32)
+    there = label_boxes(box, grid, 0.4, seed=3, patch_size=32, offset=(2, 30, 7))
+    shape = (9, 500, 500)
+    assert [parse_region(text, shape).moved((2, 30, 7)) for text in here] == [parse_region(text, shape) for text in there]

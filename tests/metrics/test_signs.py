@@ -52,3 +52,13 @@ def test_of_one_section_components_decide():
     one = Signs(None, 0.8, 0.05)
     assert judge_adaptation(one, one, PRIOR).adapted
     assert not judge_adaptation(one, one._replace(plausible=0.6), PRIOR).adapted
+
+
+def test_what_is_no_tissue_has_no_part_in_them():
+    mask = np.zeros((4, 40, 40), bool)
+    mask[:, 5:15, 5:15] = True
+    expected = signs_of([mask], PRIOR, 10.0)
+    tissue, padded = (np.insert(np.pad(array, ((0, 0), (0, 9), (7, 0))), 2, filling, axis=0)
+                      for array, filling in ((np.ones_like(mask), False), (mask, True)))
+    found = signs_of([padded], PRIOR, 10.0, [tissue])
+    assert (found.plausible, found.share, found.agreement) == (expected.plausible, expected.share, expected.agreement)

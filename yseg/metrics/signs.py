@@ -49,9 +49,12 @@ def signs_of(parts: Sequence[np.ndarray], prior: Prior, pixel_size_nm: float,
         parts = [part & place for part, place in zip(parts, tissue, strict=True)]
     both = either = total = fitting = 0
     voxels = sum(int(np.count_nonzero(place)) for place in tissue) if tissue is not None else sum(part.size for part in parts)
-    for part in parts:
-        both += int(np.count_nonzero(part[1:] & part[:-1]))
-        either += int(np.count_nonzero(part[1:]) + np.count_nonzero(part[:-1]))
+    for number, part in enumerate(parts):
+        upper, lower = part[1:], part[:-1]
+        if tissue is not None:  # a section that was lost says nothing of those beside it
+            upper, lower = upper & tissue[number][:-1], lower & tissue[number][1:]
+        both += int(np.count_nonzero(upper & lower))
+        either += int(np.count_nonzero(upper) + np.count_nonzero(lower))
         shapes = section_shapes(part)
         fitting += int(shapes.areas[~implausible(shapes, prior, pixel_size_nm)].sum())
         total += int(shapes.areas.sum())
