@@ -22,12 +22,14 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
                   certain: float = 0.7, doubtful: float = 1.5, tissue: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
     """What to believe of predictions, int8 [z, y, x] for each part: 1 = foreground, 0 = background, -1 = left open.
 
-    The most probable voxels, as many as the share of the source says, are foreground where their components in a section, with
-    holes filled, are large and smooth enough for the source; but objects that lie in one section alone, or that have no voxel
-    among the most probable `certain` times the share, are left open. The target may have a larger share than the source: of the
-    most probable voxels up to `doubtful` times the share, plausible components are left open, too, if they hold no such
-    foreground, and around foreground, as far as the network calls them so itself. All else is background, such as what surrounds
-    an object that is believed; it would grow if all of it was left open.
+    How much is foreground is said by the share of the source and by the network itself, with its threshold, and neither is to be
+    trusted alone: the target may have more or less of it than the source, and the network may call too much or too little. So
+    the most probable voxels of which both say so are foreground, and those of which one does are left open, within shares
+    between the source's divided by `doubtful` and the source's times it. Both hold in components of a section that are large and
+    smooth enough for the source, with holes filled. Left open are also objects that lie in one section alone, or that have no
+    voxel among the most probable `certain` times the share, and plausible components of the most probable voxels up to `doubtful`
+    times the share that hold no foreground. All else is background, such as what surrounds an object that is believed; it would
+    grow if that was left open.
 
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x] on the working grid, averaged in depth.
@@ -40,22 +42,22 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
     """
     known = [part.ravel() for part in parts] if tissue is None else [
         part[place] for part, place in zip(parts, tissue, strict=True)]
-    core, edge, fringe = _quantiles(np.concatenate(known),
-                                    (certain * prior.share, prior.share, min(0.5, doubtful * prior.share)))
-    rim = min(edge, max(threshold, fringe))
-    labels = [_labels(part, prior, pixel_size_nm, core, edge, rim, fringe) for part in parts]
+    core, few, edge, many = _quantiles(
+        np.concatenate(known), (certain * prior.share, prior.share / doubtful, prior.share, min(0.5, doubtful * prior.share)))
+    high, low = max(edge, min(threshold, few)), min(edge, max(threshold, many))
+    labels = [_labels(part, prior, pixel_size_nm, core, high, low, many) for part in parts]
     if tissue is not None:
         labels = [np.where(place, each, np.int8(UNKNOWN)) for each, place in zip(labels, tissue, strict=True)]
     return labels
 
 
-def _labels(values, prior, pixel_size_nm, core, edge, rim, fringe):
-    """The pseudo-labels of a part, by the probabilities that count as core, edge, rim and fringe."""
-    foreground = _plausible(values >= edge, prior, pixel_size_nm)
+def _labels(values, prior, pixel_size_nm, core, high, low, fringe):
+    """The pseudo-labels of a part, by the probabilities that count as core, high, low and fringe."""
+    foreground = _plausible(values >= high, prior, pixel_size_nm)
     candidates = section_shapes(_plausible(values >= fringe, prior, pixel_size_nm))
     with_foreground = ndimage.maximum(foreground, candidates.numbers, np.arange(1, len(candidates.areas) + 1))
     doubted = of_components(~np.asarray(with_foreground, bool), candidates.numbers)
-    doubted |= _plausible(values >= rim, prior, pixel_size_nm)
+    doubted |= _plausible(values >= low, prior, pixel_size_nm)
     labels = np.where(foreground, 1, np.where(doubted, UNKNOWN, 0)).astype(np.int8)
     labels[_unsure(foreground, values, core)] = UNKNOWN
     return labels
