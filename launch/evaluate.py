@@ -25,7 +25,7 @@ def define(values):
     program.define_statistics(values)
     flags.DEFINE_string("image", None, "another volume than the config's target: a path or URL", flag_values=values)
     flags.DEFINE_string("labels", None, "its label volume, of the same shape", flag_values=values)
-    flags.DEFINE_float("pixel_size_nm", None, "its size of a pixel in y and x, in nm", flag_values=values)
+    program.define_reading(values)
     flags.DEFINE_string("foreground", None, "which of its label values are foreground: '>0', '>=128', '==1,5'",
                         flag_values=values)
     flags.DEFINE_string("region", None, "a part of it, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
@@ -42,6 +42,7 @@ def main(values):
     results = yseg.evaluate(
         program.network(values), image=values.image, labels=values.labels, pixel_size_nm=values.pixel_size_nm,
         foreground=values.foreground, region=values.region, threshold=values.threshold, domain=values.domain,
+        section_nm=values.section_nm, metadata=values.metadata, channel=values.channel,
         batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation,
         plausible_objects=values.plausible_objects, adapted=values.adapted)
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],

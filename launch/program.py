@@ -4,6 +4,7 @@ A program has its own FlagValues and not the global ones of absl: a misspelt fla
 line can be parsed any number of times in one process.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import errno
@@ -11,6 +12,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from launch.usage import usage
-from yseg.config import MATCHED, METHODS, STATISTICS, Experiment, InputError, check, knobs
+from yseg.config import IGNORED, MATCHED, METHODS, OBEYED, STATISTICS, Experiment, InputError, check, knobs
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -108,16 +110,26 @@ def _check_network(given):
 
 
 def network(values):
-    """The run's folder or the released model of `define_network`; the latter's pixel sizes must be given."""
+    """The run's folder or the released model of `define_network`."""
     if not values.model:
         return values.workdir
     if values.adapted is not None:
         raise InputError(f"--adapted={values.adapted}: must come with --workdir, as a released model is one network")
-    if values.image and values.pixel_size_nm is None:
-        raise InputError(f"--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image={values.image}, in nm")
     import yseg
 
     return yseg.load_model(values.model)
+
+
+def define_reading(values):
+    """The flags that say how --image is read: --pixel_size_nm, --section_nm, --metadata and --channel."""
+    flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm; default: as its file says",
+                       flag_values=values)
+    flags.DEFINE_float("section_nm", None, "distance of its neighbouring sections, in nm; default: as its file says, or else as"
+                       " is seen in the image", flag_values=values)
+    flags.DEFINE_enum("metadata", None, [OBEYED, IGNORED], "what the image's file says of these sizes; obeyed: it must not differ"
+                      " from what is given", flag_values=values)
+    flags.DEFINE_integer("channel", None, "which channel of the image; default: it must have one", lower_bound=0,
+                         flag_values=values)
 
 
 def define_statistics(values):
@@ -311,7 +323,8 @@ def _execute(program, values):
 
     keep_memory()
     try:
-        program.main(values)
+        with _notices():
+            program.main(values)
     except InputError as error:
         return _complain(error, BAD_INPUT)
     except KeyboardInterrupt:
@@ -325,6 +338,19 @@ def _execute(program, values):
             raise
         return _complain(error, FAILED)  # such as a training that diverged: nothing is wrong with the program
     return DONE
+
+
+@contextlib.contextmanager
+def _notices():
+    """Show what is to be known of a volume as a line, and not as a line of source text."""
+    from yseg.volumes.opened import VolumeNotice
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        warnings.showwarning = lambda message, category, *place, **options: (
+            print(message, file=sys.stderr, flush=True) if issubclass(category, VolumeNotice)
+            else usual(message, category, *place, **options))
+        yield
 
 
 def _complain(message, code):

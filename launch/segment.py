@@ -17,7 +17,7 @@ def define(values):
     program.define_network(values)
     program.define_required("image", "the volume: a path or URL", values)
     program.define_required("output", "the segmented volume that is created, NAME.zarr", values)
-    flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm", flag_values=values)
+    program.define_reading(values)
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists", flag_values=values)
     program.define_threshold(values)
@@ -32,8 +32,8 @@ def main(values):
     print(yseg.segment(
         program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
         overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
-        test_time_augmentation=values.test_time_augmentation,
-        plausible_objects=values.plausible_objects, adapted=values.adapted))
+        test_time_augmentation=values.test_time_augmentation, section_nm=values.section_nm, metadata=values.metadata,
+        channel=values.channel, plausible_objects=values.plausible_objects, adapted=values.adapted))
 
 
 PROGRAM = program.Program(__doc__, define, main)

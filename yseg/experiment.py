@@ -38,7 +38,7 @@ from yseg.trained.export import export
 from yseg.trained.network import TrainedNetwork, network_of
 from yseg.trained.threshold import chosen_threshold
 from yseg.volumes.catalog import DATASETS
-from yseg.volumes.stores import as_volume
+from yseg.volumes.opened import as_volume
 from yseg.volumes.volume import check_output, create_volume
 
 __all__ = ["adapt", "evaluate", "export", "finetune", "predict", "segment", "train"]
@@ -119,14 +119,15 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
              pixel_size_nm: float | None = None, foreground: str | None = None, region: str | None = None,
              threshold: float | str | None = None, domain: str = "target", batch_statistics: str | None = None,
              test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
-             adapted: bool | None = None, quiet: bool = False) -> dict[str, Any]:
+             adapted: bool | None = None, quiet: bool = False, section_nm: float | None = None,
+             metadata: str | None = None, channel: int | None = None) -> dict[str, Any]:
     """Score a trained network against labels, at the volume's own voxels.
 
     Args:
       workdir: the folder of the run, whose last checkpoint is scored; or a network that was loaded.
       image: a volume, see `yseg.open_volume`; None = the config's target, and of it the box kept for the test.
       labels: its label volume.
-      pixel_size_nm: its size of a pixel in y and x.
+      pixel_size_nm: its size of a pixel in y and x; None = as its file says.
       foreground: which of its label values are foreground, as in `yseg.config.Domain`; default ">0".
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume, or the test box of the config's own.
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`.
@@ -137,6 +138,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       adapted: of the folder of a run of self-training: the adapted network, or (False) that which it started from; None = that
         which was chosen, see `yseg.runs.choice`.
       quiet: show no progress.
+      section_nm, metadata, channel: of the image, see `yseg.config.Domain`; None = the config's if it is one of its own.
 
     Returns:
       dict: iou, precision, recall, f1, accuracy, per_section_iou and the others of `yseg.metrics.counts.scores`, those of
@@ -152,7 +154,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     given = network_of(workdir, adapted)
     if threshold == MATCHED and domain == "source" and not image:
         raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
-    known, volume = _open_to_score(given.config, image, labels, pixel_size_nm, foreground, domain)
+    known, volume = _open_to_score(given.config, image, domain, labels=labels, pixel_size_nm=pixel_size_nm,
+                                   foreground=foreground, section_nm=section_nm, metadata=metadata, channel=channel)
     box = parse_region(region or "", volume.image.shape)
     if not image and not region:
         box = _kept_box(volume, domain, known)
@@ -204,17 +207,19 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
             pixel_size_nm: float | None = None, region: str | None = None, overwrite: bool = False,
             threshold: float | str | None = None, batch_statistics: str | None = None,
             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
-            adapted: bool | None = None, quiet: bool = False) -> str:
+            adapted: bool | None = None, quiet: bool = False, section_nm: float | None = None, metadata: str | None = None,
+            channel: int | None = None) -> str:
     """Segment a volume with a trained network: a Zarr v3 array, uint8 classes [z, y, x] on the image's own voxels.
 
     Args:
       workdir: the folder of the run, whose last checkpoint is used; or a network that was loaded.
       image: a volume of any size, see `yseg.open_volume`.
       output: a path that ends in .zarr; it has the region's shape.
-      pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
+      pixel_size_nm: size of a pixel in y and x; None = the config's for its own volumes, and else as the file says.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists.
-      threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted: see `evaluate`.
+      threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted, section_nm, metadata, channel: see
+        `evaluate`.
       quiet: show no progress.
 
     Returns:
@@ -228,7 +233,8 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     check_output(output, overwrite)
     if os.path.realpath(output) == os.path.realpath(image):
         raise InputError(f"--output={output}: must be another path than --image")
-    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm)
+    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm, section_nm=section_nm, metadata=metadata,
+                         channel=channel)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.image.shape)
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
@@ -237,8 +243,8 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     shown = middle_section(box)
     picture = np.zeros(shown.shape, np.uint8)
     blocks = copying(_with_progress(network.predict(volume, [box]), box, "Segmenting", quiet), shown, picture, number)
-    section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
-    with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm=section_nm, overwrite=overwrite) as store:
+    apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
+    with create_volume(output, box.shape, np.uint8, volume.pixel_size_nm, section_nm=apart_nm, overwrite=overwrite) as store:
         write_segmentation(blocks, store, box, number)
     if network.reports is not None:
         title = f"{network.config.name}: {_name(known.image)}, section {shown.start[0]}"
@@ -280,14 +286,14 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
     return found.reshape(*array.shape, -1)
 
 
-def _open_to_score(config, image, labels, pixel_size_nm, foreground, domain):
+def _open_to_score(config, image, domain, **given):
     """The `yseg.config.Domain` to score, and its opened Volume."""
     if image:
-        known = given_domain(config, image, labels=labels, pixel_size_nm=pixel_size_nm, foreground=foreground)
+        known = given_domain(config, image, **given)
         if not known.labels:
             raise InputError(f"--labels is missing: must be the label volume of --image={image}")
         return known, open_domain(known, config.sampling, "-", with_labels=True)
-    for name, value in (("labels", labels), ("pixel_size_nm", pixel_size_nm), ("foreground", foreground)):
+    for name, value in given.items():
         if value is not None:
             raise InputError(f"--{name}={value}: must come with --image")
     if domain not in ("source", "target"):
@@ -341,7 +347,9 @@ def _name(spec):
 
 def _name_of_volume(known: Domain) -> list[str]:
     """A volume and its labels in the name of a file: readable, and another one for all that is scored in another way."""
-    what = json.dumps([known.image, known.labels, known.foreground, known.unlabelled, known.pixel_size_nm])
+    reading = [known.section_nm, known.metadata, known.channel]
+    what = json.dumps([known.image, known.labels, known.foreground, known.unlabelled, known.pixel_size_nm,
+                       *(reading if reading != [Domain.section_nm, Domain.metadata, Domain.channel] else [])])
     return [f"{_in_a_name(Path(_name(known.image)).stem)[:40]}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"]
 
 

@@ -17,7 +17,8 @@ import zarr
 
 import yseg
 from yseg.config import InputError
-from yseg.volumes.stores import is_chunked, is_hdf5
+from yseg.volumes.hdf5 import is_hdf5
+from yseg.volumes.stores import is_chunked
 from yseg.volumes.volume import open_volume
 
 
@@ -164,7 +165,8 @@ def test_hdf5_that_is_no_volume_is_refused(tmp_path):
 def test_what_names_which_format():
     assert is_chunked("s3://bucket/folder/a.zarr/0")
     assert is_chunked("gs://bucket/a.precomputed")
-    assert not is_chunked("http://host/a.zarr")
+    assert is_chunked("https://host/a.zarr")
+    assert not is_chunked("ftp://host/a.zarr")
     assert not is_chunked("s3://bucket/a.tif")
     assert is_hdf5("folder:with:colons/a.H5:b/c")
     assert not is_hdf5("a.h5.zarr:b")

@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorstore as ts
@@ -20,7 +21,7 @@ from yseg.config import (
     TargetLabels,
     labelled_domain,
 )
-from yseg.data import target_labels
+from yseg.data import target_labels, voxel_size
 from yseg.data.box import Box, parse_region, sections_of, triple
 from yseg.data.depth import section_spacing
 from yseg.data.grey_levels import statistics
@@ -30,7 +31,9 @@ from yseg.data.normalise import normalised
 from yseg.data.patches import Region
 from yseg.data.split import Split, split
 from yseg.volumes import catalog
-from yseg.volumes.volume import check_pair, open_volume
+from yseg.volumes.opened import OpenedVolume, VolumeNotice
+from yseg.volumes.pairs import check_pair
+from yseg.volumes.volume import read_volume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Volume:
     """An opened domain.
 
     image, labels: TensorStores [z, y, x] (labels None = not opened); rule: what the labels mean, None = unknown; grid: the
-    working grid; split: train | validation | test, in voxels; pixel_size_nm: of the volume; flag: of the image, for messages.
+    working grid; split: train | validation | test, in voxels; pixel_size_nm: of the volume; flag: of the image, for messages;
+    section_nm: distance of neighbouring sections that is given or that its file says, 0 = unknown.
     """
 
     image: ts.TensorStore
@@ -48,6 +52,7 @@ class Volume:
     split: Split
     pixel_size_nm: float
     flag: str
+    section_nm: float = 0.0
 
     @functools.cached_property
     def statistics(self) -> tuple[float, float]:
@@ -62,8 +67,8 @@ class Volume:
 
     @functools.cached_property
     def spacing_nm(self) -> float:
-        """The distance of neighbouring sections, see `yseg.data.depth.section_spacing`; it is estimated once."""
-        return section_spacing(self.image, self.pixel_size_nm)
+        """The distance of neighbouring sections; if unknown it is estimated once, see `yseg.data.depth.section_spacing`."""
+        return self.section_nm or section_spacing(self.image, self.pixel_size_nm)
 
     def classes(self, box: Box) -> np.ndarray:
         """The classes int8 [z, y, x] that the labels of a Box of voxels mean; ValueError if it was opened without labels."""
@@ -76,13 +81,16 @@ class Volume:
 
 
 def resolved_domains(config: Experiment) -> dict[str, Domain]:
-    """The source and target of a config, filled from their data sets, with absolute paths. No file is touched.
+    """The source and target of a config, filled from their data sets, with absolute paths.
+
+    No file is touched, but for the pixel size of an image of which nothing else says it.
 
     Raises:
-      InputError: see `yseg.volumes.catalog.resolve`.
+      InputError: see `yseg.volumes.catalog.resolve`; an image that is opened and cannot be.
     """
-    return {name: absolute(catalog.resolve(getattr(config, name), config.data_dir, f"--config.{name}", "--config.data_dir"))
-            for name in ("source", "target")}
+    return {name: absolute(catalog.resolve(
+        getattr(config, name), config.data_dir, f"--config.{name}", "--config.data_dir",
+        functools.partial(_measured, sampling=config.sampling, flag=f"--config.{name}"))) for name in ("source", "target")}
 
 
 def listed_target_labels(config: Experiment) -> TargetLabels:
@@ -194,10 +202,15 @@ def absolute_path(spec: str) -> str:
 
 
 def given_domain(config: Experiment, image: str, *, labels: str | None = None, pixel_size_nm: float | None = None,
-                 foreground: str | None = None) -> Domain:
+                 foreground: str | None = None, **reading: Any) -> Domain:
     """The resolved `yseg.config.Domain` of a volume given on the command line.
 
-    What is None comes from the config if the volume is one of its own.
+    What is None comes from the config if the volume is one of its own, and a pixel size from the file, if it says one.
+
+    Args:
+      config: with the network's own volumes.
+      image, labels, pixel_size_nm, foreground: see `yseg.config.Domain`.
+      **reading: other fields of it: section_nm, metadata, channel.
 
     Raises:
       InputError: the pixel size is missing or not above 0, or the rule for foreground is none.
@@ -210,6 +223,7 @@ def given_domain(config: Experiment, image: str, *, labels: str | None = None, p
             known, labels=given.labels or known.labels, pixel_size_nm=given.pixel_size_nm or known.pixel_size_nm,
             foreground=given.foreground or (known.foreground if own_labels else ""),
             unlabelled=known.unlabelled if own_labels else "")
+    given = dataclasses.replace(given, **{name: value for name, value in reading.items() if value is not None})
     if pixel_size_nm is not None and not pixel_size_nm > 0:
         raise InputError(f"--pixel_size_nm={pixel_size_nm}: must be above 0")
     if foreground:
@@ -217,8 +231,11 @@ def given_domain(config: Experiment, image: str, *, labels: str | None = None, p
     try:
         return catalog.resolve(given, config.data_dir)
     except InputError as error:
-        raise InputError("--pixel_size_nm is missing: must be the size of a pixel, in y and x, of"
-                         f" --image={image}, in nm") from error
+        measured = _measured(given, config.sampling, "-")
+        if not measured:
+            raise InputError("--pixel_size_nm is missing: must be the size of a pixel, in y and x, of"
+                             f" --image={image}, in nm") from error
+        return catalog.resolve(dataclasses.replace(given, pixel_size_nm=measured), config.data_dir)
 
 
 def open_own_domain(config: Experiment, name: str, with_labels: bool) -> Volume:
@@ -238,15 +255,30 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
     Raises:
       InputError: volumes that are missing, cannot be read or do not fit one another; a split without training voxels.
     """
-    image_flag, labels_flag = (f"{flag}.{name}" if flag.startswith("--") else f"--{name}" for name in ("image", "labels"))
-    image, labels, rule = open_volume(domain.image, image_flag), None, None
+    image_flag, labels_flag = (voxel_size.flag_of(flag, name) for name in ("image", "labels"))
+    opened, labels, rule = _open_image(domain, sampling, flag), None, None
+    image, pixel_size_nm = opened.store, voxel_size.pixel_size_nm(domain, opened.voxel_nm, flag)
+    for note in opened.notes:
+        warnings.warn(note, VolumeNotice, stacklevel=1)  # one place, so that it is said once
     if domain.labels:
         rule = label_rule(domain.foreground or ">0", domain.unlabelled, flag)
     if with_labels:
         if not domain.labels:
             raise InputError(f"{labels_flag} is empty: must be the label volume of {image_flag}={domain.image}")
-        labels = open_volume(domain.labels, labels_flag)
-        check_pair(image, labels, image_flag, labels_flag)
+        found = read_volume(domain.labels, labels_flag, near_nm=voxel_size.wanted_nm(domain, pixel_size_nm), labels=True)
+        check_pair(opened, found, image_flag, labels_flag)
+        labels = found.store
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
-    grid = Grid(triple(image.shape), domain.pixel_size_nm, sampling.working_pixel_size_nm)
-    return Volume(normalised(image, sampling, domain.pixel_size_nm), labels, rule, grid, parts, domain.pixel_size_nm, image_flag)
+    grid = Grid(triple(image.shape), pixel_size_nm, sampling.working_pixel_size_nm)
+    return Volume(normalised(image, sampling, pixel_size_nm), labels, rule, grid, parts, pixel_size_nm, image_flag,
+                  voxel_size.section_nm(domain, opened.voxel_nm, flag))
+
+
+def _open_image(domain: Domain, sampling: Sampling, flag: str) -> OpenedVolume:
+    near_nm = voxel_size.wanted_nm(domain, sampling.working_pixel_size_nm)
+    return read_volume(domain.image, voxel_size.flag_of(flag, "image"), channel=domain.channel, near_nm=near_nm)
+
+
+def _measured(domain: Domain, sampling: Sampling, flag: str) -> float:
+    """The pixel size that a domain's image says of itself, 0 if none; InputError if it cannot be opened."""
+    return voxel_size.pixel_size_nm(domain, _open_image(domain, sampling, flag).voxel_nm, flag)
