@@ -54,7 +54,9 @@ def copy_of(spec, path, pixel_size_nm):
 
 @pytest.mark.parametrize(("given", "named"), [
     ({"image": "missing.tif", "labels": "a.tif", "pixel_size_nm": 5.0}, "--image=.*missing.tif"),
-    ({"image": "missing.tif", "labels": "a.tif"}, "--pixel_size_nm is missing"),
+    ({"image": "missing.tif", "labels": "a.tif"}, "--image=.*missing.tif: no such file"),
+    ({"image": "phantom://source/image", "labels": "a.tif", "channel": 1}, "--channel=1: must be 0"),
+    ({"channel": 1}, "--channel=1: must come with --image"),
     ({"image": "missing.tif", "pixel_size_nm": 5.0}, "--labels is missing"),
     ({"labels": "a.tif"}, "--labels=a.tif: must come with --image"),
     ({"pixel_size_nm": -1.0, "image": "a.tif", "labels": "b.tif"}, "--pixel_size_nm=-1.0"),
@@ -173,8 +175,8 @@ def test_images_of_one_name_in_two_folders_and_other_labels_of_an_image_are_diff
                       "labels": copy_of(target.labels, tmp_path / folder / "labels.zarr", 4.6)})
     yseg.evaluate(run, quiet=True)
     names = ask_all(run, [(run, each) for each in (
-        *given, {**given[0], "labels": given[1]["labels"]}, {**given[0], "foreground": "==0"}, {**given[0], "pixel_size_nm": 5.0},
-        {**given[0], "region": ":2,:,:"})])
+        *given, {**given[0], "labels": given[1]["labels"]}, {**given[0], "foreground": "==0"},
+        {**given[0], "pixel_size_nm": 5.0, "metadata": "ignored"}, {**given[0], "region": ":2,:,:"})])
     assert all(name.startswith("results_image_") for name in names)
 
 

@@ -5,9 +5,21 @@ import json
 
 import dacite
 
-from yseg.config import JOINT, NONE, ONLY, Experiment, InputError, Sampling, SelfTraining, TargetLabels, knobs, statistics_name
+from yseg.config import (
+    JOINT,
+    NONE,
+    ONLY,
+    Domain,
+    Experiment,
+    InputError,
+    Sampling,
+    SelfTraining,
+    TargetLabels,
+    knobs,
+    statistics_name,
+)
 
-VERSION = 5  # of the form; 1 had no version in it
+VERSION = 6  # of the form; 1 had no version in it
 
 
 def to_json(config: Experiment) -> str:
@@ -30,6 +42,7 @@ def from_json(text: str, name: str = "config.json") -> Experiment:
         fields = _from_version_2(fields) if version <= 2 else fields
         fields = _from_version_3(fields) if version <= 3 else fields
         fields = _from_version_4(fields) if version <= 4 else fields
+        fields = _from_version_5(fields) if version <= 5 else fields
         config = dacite.from_dict(Experiment, fields, dacite.Config(strict=True, cast=[tuple]))
     except (ValueError, AttributeError, KeyError, TypeError, dacite.DaciteError) as error:
         if isinstance(error, InputError):
@@ -79,3 +92,8 @@ def _from_version_4(fields):
     sampling = {**fields["sampling"], "normalization": usual.normalization, "local_nm": usual.local_nm}
     self_training = {name: value for name, value in fields["self_training"].items() if name != "paste"}
     return {**fields, "sampling": sampling, "self_training": {**self_training, "threshold_shift": 0.0}}
+
+
+def _from_version_5(fields):
+    """The fields of a config.json of version 5: of a domain less was said, and all of a volume was tissue."""
+    return {**fields, **{name: {**dataclasses.asdict(Domain()), **fields[name]} for name in ("source", "target")}}

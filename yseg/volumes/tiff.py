@@ -69,13 +69,20 @@ def _stack(path: str | Path, name: str, *, labels: bool, alone: bool) -> _Stack:
             for number, page in enumerate(pages):
                 _check_page(page, f"page {number}", file.filehandle.size)
             voxel_nm = of_tiff(file)
-            if (alone or len(pages) > 1) and any(getattr(file, f"is_{kind}") for kind in _SERIES):
+            if (alone or len(pages) > 1) and _says_axes(file):
                 return _of_series(file, path, voxel_nm, labels)
             shown = [page for page in pages if not int(page.subfiletype) & (_REDUCED | _MASK)] or pages
             sections = [_section(page, path, f"page {page.index}", labels) for page in shown]
     except Exception as error:
         raise InputError(f"{name}: cannot be read as TIFF ({first_line(error)})") from error
     return _Stack(sections, "z", [len(sections)], voxel_nm)
+
+
+def _says_axes(file: tifffile.TiffFile) -> bool:
+    """Whether a file says how its pages belong together; not if tifffile has written each of them by itself."""
+    if file.is_shaped and not (file.is_ome or file.is_imagej) and all(len(series.pages) == 1 for series in file.series):
+        return len(file.series) == 1
+    return any(getattr(file, f"is_{kind}") for kind in _SERIES)
 
 
 def _of_series(file: tifffile.TiffFile, path: str | Path, voxel_nm: VoxelSize, labels: bool) -> _Stack:
