@@ -31,7 +31,7 @@ def image(folder, version="0.5", axes="zyx", unit="nanometer", levels=3, size=4.
     return str(folder)
 
 
-@pytest.mark.parametrize(("near", "level"), [(None, 0), (1, 0), (4, 0), (7.9, 0), (8, 1), (10, 1), (15.9, 1), (16, 2), (99, 2)])
+@pytest.mark.parametrize(("near", "level"), [(None, 0), (1, 0), (4, 0), (7.9, 0), (8, 1), (10, 1), (15.5, 1), (16, 2), (99, 2)])
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_the_level_that_is_nearest_and_not_coarser_is_opened(tmp_path, version, near, level):
     opened = read_volume(image(tmp_path / "a.zarr", version), near_nm=near)

@@ -19,7 +19,7 @@ import yseg
 from yseg.config import InputError
 from yseg.volumes.hdf5 import is_hdf5
 from yseg.volumes.stores import is_chunked
-from yseg.volumes.volume import open_volume
+from yseg.volumes.volume import open_volume, read_volume
 
 
 def voxels(shape=(3, 8, 10), dtype=np.uint16):
@@ -248,3 +248,23 @@ def test_arrays_in_a_google_bucket_are_read_in_a_process_that_knows_the_address(
     printed = subprocess.run([sys.executable, "-c", code, "gs://em-data/a.precomputed"], env=environment, check=True, timeout=120,
                              stdout=subprocess.PIPE, text=True).stdout
     assert int(printed) == values.sum(dtype=int)
+
+
+def test_arrays_on_a_web_server_are_read(bucket):
+    address, folder = bucket
+    values = voxels(dtype=np.uint8)
+    group = zarr.open_group(folder / "ä b.zarr", mode="w")
+    group.create_array("0", shape=values.shape, dtype="uint8")[...] = values
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{
+        "axes": [{"name": name, "unit": "nanometer"} for name in "zyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [50, 5, 5]}]}]}]}
+    write_n5(folder / "b.n5", values)
+    write_precomputed(folder / "c.precomputed", values)
+    zarr.open_group(folder / "d.zarr", mode="w", zarr_format=2).create_array("raw", shape=values.shape, dtype="uint8")[...] = values
+    for spec, size in (("ä b.zarr", 5), ("%C3%A4%20b.zarr/0", 5), ("b.n5/", None), ("c.precomputed", 5), ("d.zarr/raw", None)):
+        opened = read_volume(f"{address}/em-data/{spec}")
+        np.testing.assert_array_equal(opened.store.read().result(), values)
+        assert opened.voxel_nm[1:] == (size, size)
+    assert "a group; name the array in it, for example" in refused(f"{address}/em-data/d.zarr")
+    assert "not a Zarr, N5 or precomputed array" in refused(f"{address}/em-data/gone.zarr")
+    assert "\n" not in refused("http://127.0.0.1:9/a.zarr")

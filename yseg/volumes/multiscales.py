@@ -39,6 +39,8 @@ def levels(attributes: Mapping[str, Any], name: str) -> list[Level]:
     try:
         image = listed[0]
         scales = [np.asarray(_scale(dataset), float) * np.asarray(_scale(image), float) for dataset in image["datasets"]]
+        if not scales:
+            raise ValueError("it lists no resolution")
         given = image.get("axes") or list("tczyx")
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in given]
         return [Level(str(dataset["path"]).strip("/"), tuple(

@@ -71,14 +71,14 @@ def _read(path: Path, header: _Header, labels: bool) -> np.ndarray:
     else:
         with PngImageFile(path) as image:  # and not Image.open, which refuses large sections as "decompression bombs"
             values, transparent = np.asarray(image), image.info.get("transparency")
+            # A grey level or an index, or how opaque each index is.
+            see_through = (np.flatnonzero(np.frombuffer(transparent, np.uint8) < 255) if isinstance(transparent, bytes)
+                           else [] if transparent is None or header.colour == _RGB else [transparent])
+            if not labels and np.isin(values, see_through).any():
+                raise ValueError("some of its pixels are transparent; must be opaque")
             if header.colour == _PALETTE:
-                opaque = np.frombuffer(transparent, np.uint8) if isinstance(transparent, bytes) else np.zeros(0, np.uint8)
-                if not labels and np.isin(values, np.flatnonzero(opaque != 255)).any():
-                    raise ValueError("some of its pixels are transparent; must be opaque")
                 meaning = palettes.of_palette(_palette(image), labels=labels)
                 return values if meaning is None else meaning(values)
-            if header.colour == _GREY and isinstance(transparent, int) and not labels and (values == transparent).any():
-                raise ValueError("some of its pixels are transparent; must be opaque")
     if header.colour in (_GREY_ALPHA, _RGB_ALPHA):
         values = palettes.without_alpha(values)
     if header.colour == _GREY and header.bits in (2, 4) and labels:

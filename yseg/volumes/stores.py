@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import tensorstore as ts
@@ -202,8 +202,7 @@ class _Place(NamedTuple):
         above, _, last = self.kvstore["path"].rstrip("/").rpartition("/")
         if not above or not last:
             return None
-        return self._replace(kvstore={**self.kvstore, "path": f"{above}/"}, folder=self.folder and self.folder.parent), unquote(
-            last) if self.kvstore["driver"] == "http" else last
+        return self._replace(kvstore={**self.kvstore, "path": f"{above}/"}, folder=self.folder and self.folder.parent), last
 
     def json(self, path: str) -> dict[str, Any] | None:
         """What a JSON file holds; None if it is not there."""
@@ -286,7 +285,7 @@ def _in_the_cloud(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(key-value store, context) of TensorStore for an s3://, gs:// or http(s):// URL."""
     parts = urlsplit(spec)
     if parts.scheme in ("http", "https"):
-        path = quote(unquote(parts.path)).rstrip("/")
+        path = unquote(parts.path).rstrip("/")  # TensorStore quotes it
         return {"driver": "http", "base_url": f"{parts.scheme}://{parts.netloc}", "path": f"{path}/"}, {
             "http_request_retries": {"max_retries": 3}}
     place = {"bucket": parts.netloc, "path": f"{parts.path.strip('/')}/"}
