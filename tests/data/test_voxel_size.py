@@ -51,14 +51,14 @@ def test_a_contradiction_is_named_with_both_sizes_and_can_be_ignored():
 
 
 @pytest.mark.parametrize(("size", "said"), [
-    (0.0046, "; 0.0046 micrometres are 4.6 nm"), (4.6e-6, "; 4.6e-06 millimetres are 4.6 nm"), (4.6e-9, "; 4.6e-09 metres are 4.6 nm"),
-    (4600, "")])
+    (0.0046, "; 0.0046 micrometres are 4.6 nm"), (4.6e-6, "; 4.6e-06 millimetres are 4.6 nm"),
+    (4.6e-9, "; 4.6e-09 metres are 4.6 nm"), (4600, "")])
 def test_sizes_that_cannot_be_meant_are_named(size, said):
     given = complaint(pixel_size_nm, domain(pixel_size_nm=size), (None, None, None), FLAG)
     assert given == f"--config.source.pixel_size_nm={size:g}: must be from 0.1 to 2000 nm in electron microscopy{said}"
     found = complaint(pixel_size_nm, domain(), (None, size, size), FLAG)
-    assert found == (f"--config.source.image=a.tif says that a pixel measures {size:g} nm; must be from 0.1 to 2000 nm in electron"
-                     f" microscopy{said}; if the file is wrong, give --config.source.pixel_size_nm with"
+    assert found == (f"--config.source.image=a.tif says that a pixel measures {size:g} nm; must be from 0.1 to 2000 nm in"
+                     f" electron microscopy{said}; if the file is wrong, give --config.source.pixel_size_nm with"
                      " --config.source.metadata=ignored")
     assert f"section_nm={size:g}: must be" in complaint(section_nm, domain(section_nm=size), (None, None, None), FLAG)
     assert "sections lie apart by" in complaint(section_nm, domain(), (size, 5, 5), FLAG)
@@ -92,7 +92,8 @@ def ome_zarr(folder):
     return {"image": str(folder / "image.zarr"), "labels": str(folder / "labels.zarr")}
 
 
-@pytest.mark.parametrize(("working", "given", "size"), [(10.0, 0.0, 8), (16.0, 0.0, 16), (3.0, 0.0, 4), (16.0, 4.0, 4), (10.0, 16.0, 16)])
+@pytest.mark.parametrize(("working", "given", "size"), [
+    (10.0, 0.0, 8), (16.0, 0.0, 16), (3.0, 0.0, 4), (16.0, 4.0, 4), (10.0, 16.0, 16)])
 def test_the_resolution_that_fits_is_opened_with_labels_of_the_same(tmp_path, working, given, size):
     found = ome_zarr(tmp_path)
     config = resolve(Experiment(source=Domain(**found, pixel_size_nm=given), target=Domain(**found),
@@ -122,7 +123,7 @@ def test_a_config_without_a_size_takes_that_of_the_file_and_says_it_if_there_is_
     with pytest.raises(InputError, match=r"^--config\.target\.pixel_size_nm=0\.0: must be given for .*silent\.tif"):
         resolve(Experiment(source=said, target=silent))
     assert given_domain(config, silent.image, pixel_size_nm=7.0).pixel_size_nm == 7
-    with pytest.raises(InputError, match="^--pixel_size_nm is missing"):
+    with pytest.raises(InputError, match=r"^--pixel_size_nm is missing"):
         given_domain(config, silent.image)
 
 

@@ -28,7 +28,8 @@ def complaint(values, names, **request):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("names", ["zyx", "xyz", "yxz", "zxy", "ZYX", ["depth", "Height", "width"], ["columns", "rows", "sections"]])
+@pytest.mark.parametrize("names", ["zyx", "xyz", "yxz", "zxy", "ZYX", ["depth", "Height", "width"],
+                                   ["columns", "rows", "sections"]])
 def test_axes_are_put_in_order_by_their_names(names):
     order = [{"d": 0, "s": 0, "h": 1, "r": 1, "w": 2, "c": 2}.get(name[0].lower(), "zyx".find(name[0].lower())) for name in names]
     np.testing.assert_array_equal(arrange(VALUES.transpose(order), names), VALUES)
@@ -36,8 +37,8 @@ def test_axes_are_put_in_order_by_their_names(names):
 
 @pytest.mark.parametrize(("shape", "names"), [
     ((1, 1, 5, 20, 30), "tczyx"), ((5, 20, 30, 1), "zyxc"), ((1, 5, 1, 20, 30), ["", "", "", "", ""]), ((5, 20, 30, 1), [""] * 4),
-    ((1, 5, 20, 30), ["", "z", "y", "x"]), ((5, 20, 30), ["", "y", "x"]), ((5, 20, 30), ["", "", ""]), ((5, 20, 30), ["q", "r", "s_"]),
-    ((5, 1, 20, 30), ["z", "", "", ""])])
+    ((1, 5, 20, 30), ["", "z", "y", "x"]), ((5, 20, 30), ["", "y", "x"]), ((5, 20, 30), ["", "", ""]),
+    ((5, 20, 30), ["q", "r", "s_"]), ((5, 1, 20, 30), ["z", "", "", ""])])
 def test_axes_of_length_1_are_dropped_and_those_without_a_name_are_what_is_missing(shape, names):
     np.testing.assert_array_equal(arrange(VALUES.reshape(shape), names), VALUES)
 
@@ -130,7 +131,8 @@ def test_the_axes_of_zarr_are_obeyed(tmp_path):
     xarray = zarr.create_array(tmp_path / "2.zarr", shape=VALUES.T.shape, dtype="u1", zarr_format=2)
     xarray[...] = VALUES.T
     xarray.attrs["_ARRAY_DIMENSIONS"] = ["x", "y", "z"]
-    channels = zarr.create_array(tmp_path / "c.zarr", shape=(2, *VALUES.shape), dtype="u1", attributes={"axis_names": list("czyx")})
+    channels = zarr.create_array(tmp_path / "c.zarr", shape=(2, *VALUES.shape), dtype="u1",
+                                 attributes={"axis_names": list("czyx")})
     channels[...] = np.stack([VALUES, 255 - VALUES])
     for name in ("3", "2"):
         np.testing.assert_array_equal(read_volume(f"{tmp_path}/{name}.zarr").store.read().result(), VALUES)

@@ -45,7 +45,8 @@ def test_a_chunk_that_is_cut_short_is_one_line_with_the_file(tmp_path, version, 
 
 @pytest.mark.parametrize("options", [
     {}, {"order": "F"}, {"chunks": (3, 20, 50)}, {"version": 3}, {"version": 3, "shards": (4, 64, 64)},
-    {"chunk_key_encoding": {"name": "v2", "separator": "/"}}, {"version": 3, "chunk_key_encoding": {"name": "v2", "separator": "."}}])
+    {"chunk_key_encoding": {"name": "v2", "separator": "/"}},
+    {"version": 3, "chunk_key_encoding": {"name": "v2", "separator": "."}}])
 def test_missing_chunks_are_counted(tmp_path, options):
     folder = write(tmp_path / "a.zarr", **options)
     assert read_volume(folder).notes == ()

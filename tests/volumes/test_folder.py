@@ -59,8 +59,9 @@ def test_the_number_of_a_section_is_the_first_that_differs(names, numbers):
 def test_sections_are_paired_by_the_numbers_in_their_names(tmp_path):
     image = folder(tmp_path / "image", "s_{:03}", [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11])
     labels = folder(tmp_path / "labels", "mask {}", [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11], "png")
-    assert refused(image, labels) == ("--labels: the numbers in the names of its sections differ from those of --image: --image alone"
-                                      " has 9; --labels alone has 5")
+    said = refused(image, labels)
+    assert said.startswith("--labels: the numbers in the names of its sections differ from those of --image: ")
+    assert said.endswith(": --image alone has 9; --labels alone has 5")
     same = folder(tmp_path / "same", "mask {}", [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11], "png")
     pair(image, same)
     assert "--labels alone has 5, 12" in refused(image, folder(tmp_path / "shifted", "{}", [1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12]))

@@ -23,9 +23,11 @@ def write(path, samples, bits, colour, *chunks):
     if bits == 16:
         lines = [row.astype(">u2").tobytes() for row in samples]
     else:
-        lines = [np.packbits(np.unpackbits(row.astype(np.uint8).reshape(-1, 1), axis=1)[:, 8 - bits:].ravel()).tobytes() for row in samples]
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, bits, colour, 0, 0, 0))
-                     + b"".join(chunks) + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + line for line in lines))) + chunk(b"IEND", b""))
+        each = np.unpackbits(samples.astype(np.uint8).reshape(rows, -1, 1), axis=2)[..., 8 - bits:].reshape(rows, -1)
+        lines = [np.packbits(line).tobytes() for line in each]
+    header = struct.pack(">IIBBBBB", columns, rows, bits, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + line for line in lines))
+    path.write_bytes(b"".join([b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", header), *chunks, chunk(b"IDAT", data), chunk(b"IEND", b"")]))
     return str(path)
 
 
@@ -59,7 +61,8 @@ def palette(levels):
 def test_a_palette_of_grey_levels_is_resolved(tmp_path, bits, labels):
     levels = np.random.default_rng(1).permutation(256)[:2**bits]
     samples = VALUES >> (8 - bits)
-    np.testing.assert_array_equal(read(write(tmp_path / "a.png", samples, bits, 3, palette(levels)), labels=labels), levels[samples])
+    path = write(tmp_path / "a.png", samples, bits, 3, palette(levels))
+    np.testing.assert_array_equal(read(path, labels=labels), levels[samples])
 
 
 def test_an_inverted_mask_with_a_palette_is_255_where_it_is_white(tmp_path):

@@ -260,7 +260,8 @@ def test_arrays_on_a_web_server_are_read(bucket):
         "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [50, 5, 5]}]}]}]}
     write_n5(folder / "b.n5", values)
     write_precomputed(folder / "c.precomputed", values)
-    zarr.open_group(folder / "d.zarr", mode="w", zarr_format=2).create_array("raw", shape=values.shape, dtype="uint8")[...] = values
+    group = zarr.open_group(folder / "d.zarr", mode="w", zarr_format=2)
+    group.create_array("raw", shape=values.shape, dtype="uint8")[...] = values
     for spec, size in (("ä b.zarr", 5), ("%C3%A4%20b.zarr/0", 5), ("b.n5/", None), ("c.precomputed", 5), ("d.zarr/raw", None)):
         opened = read_volume(f"{address}/em-data/{spec}")
         np.testing.assert_array_equal(opened.store.read().result(), values)

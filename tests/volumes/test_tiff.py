@@ -68,18 +68,26 @@ def test_big_endian_hyperstacks_behind_one_page(tmp_path):
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
 
+def urn(number):
+    return f"urn:uuid:{uuid.UUID(int=number)}"
+
+
+def in_file(z, name, number):
+    """Where section z is: in the first page of a file."""
+    return f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}">{urn(number)}</UUID></TiffData>'
+
+
 def ome(pages, own, order="XYZCT", sizes=(5, 1)):
     sections, channels = sizes
     channel = "".join(f'<Channel ID="Channel:0:{c}" SamplesPerPixel="1"/>' for c in range(channels))
-    return (f'<?xml version="1.0"?><OME xmlns="{OME}" UUID="urn:uuid:{uuid.UUID(int=own)}"><Image ID="Image:0"><Pixels ID="Pixels:0"'
+    return (f'<?xml version="1.0"?><OME xmlns="{OME}" UUID="{urn(own)}"><Image ID="Image:0"><Pixels ID="Pixels:0"'
             f' DimensionOrder="{order}" Type="uint8" SizeX="30" SizeY="20" SizeZ="{sections}" SizeC="{channels}" SizeT="1">'
             f'{channel}{pages}</Pixels></Image></OME>').encode()
 
 
 def several_files(folder, order=range(5)):
     """An OME-TIFF of five files; order: which section is in which of them."""
-    pages = "".join(f'<TiffData FirstZ="{z}" IFD="0" PlaneCount="1"><UUID FileName="{name}.ome.tif">urn:uuid:{uuid.UUID(int=name + 1)}'
-                    '</UUID></TiffData>' for name, z in enumerate(order))
+    pages = "".join(in_file(z, f"{name}.ome.tif", name + 1) for name, z in enumerate(order))
     for name, z in enumerate(order):
         write(folder / f"{name}.ome.tif", VALUES[z], description=ome(pages, name + 1), metadata=None)
 
@@ -97,8 +105,7 @@ def test_an_ome_tiff_of_several_files_is_the_whole_from_any_of_them(tmp_path, or
 def test_an_ome_tiff_does_not_read_in_other_folders(tmp_path):
     (tmp_path / "in").mkdir()
     write(tmp_path / "out.tif", VALUES[1])
-    pages = (f'<TiffData FirstZ="0" IFD="0" PlaneCount="1"><UUID FileName="a.ome.tif">urn:uuid:{uuid.UUID(int=1)}</UUID></TiffData>'
-             f'<TiffData FirstZ="1" IFD="0" PlaneCount="1"><UUID FileName="../out.tif">urn:uuid:{uuid.UUID(int=2)}</UUID></TiffData>')
+    pages = in_file(0, "a.ome.tif", 1) + in_file(1, "../out.tif", 2)
     write(tmp_path / "in" / "a.ome.tif", VALUES[0], description=ome(pages, 1, sizes=(2, 1)), metadata=None)
     refused(tmp_path / "in" / "a.ome.tif")
 
@@ -112,7 +119,8 @@ def test_the_order_of_pages_is_that_of_the_metadata(tmp_path):
 @pytest.mark.parametrize("order", ["XYZCT", "XYCZT"])
 def test_the_order_of_dimensions_is_that_of_the_metadata(tmp_path, order):
     values = MANY[0].transpose(1, 0, 2, 3) if order == "XYZCT" else MANY[0]
-    path = write(tmp_path / "a.ome.tif", values.reshape(15, 20, 30), description=ome("<TiffData/>", 1, order, (5, 3)), metadata=None)
+    description = ome("<TiffData/>", 1, order, (5, 3))
+    path = write(tmp_path / "a.ome.tif", values.reshape(15, 20, 30), description=description, metadata=None)
     np.testing.assert_array_equal(read(path, channel=2), MANY[0, :, 2])
 
 
@@ -162,7 +170,7 @@ def test_colours_are_no_sections(tmp_path, planar, options):
 
 
 def test_three_sections_that_tifffile_takes_for_colours_are_refused(tmp_path):
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="photometric"):
         tifffile.imwrite(tmp_path / "a.tif", VALUES[:3])
     assert "3 channels" in refused(tmp_path / "a.tif")
 
@@ -172,7 +180,7 @@ def test_opaque_pixels_lose_their_alpha_and_others_are_refused(tmp_path):
     options = {"extrasamples": ["unassalpha"], "planarconfig": "contig"}
     np.testing.assert_array_equal(read(write(tmp_path / "a.tif", np.stack([VALUES, alpha], -1), **options)), VALUES)
     alpha[2, 3, 4] = 7
-    with pytest.raises(InputError, match="page 2 cannot be decoded .*transparent"):
+    with pytest.raises(InputError, match=r"page 2 cannot be decoded .*transparent"):
         read(write(tmp_path / "b.tif", np.stack([VALUES, alpha], -1), **options))
     path = write(tmp_path / "c.tif", np.stack([VALUES, alpha], -1), extrasamples=["unspecified"], planarconfig="contig")
     assert "2 channels" in refused(path)

@@ -32,11 +32,13 @@ def test_lengths_in_nm(value, unit, nm):
 
 
 @pytest.mark.parametrize(("options", "expected"), [
-    ({"imagej": True, "resolution": (1 / 0.004, 1 / 0.005), "metadata": {"axes": "ZYX", "unit": "um", "spacing": 0.05}}, (50, 5, 4)),
+    ({"imagej": True, "resolution": (1 / 0.004, 1 / 0.005), "metadata": {"axes": "ZYX", "unit": "um", "spacing": 0.05}},
+     (50, 5, 4)),
     ({"imagej": True, "resolution": (0.25, 0.25), "metadata": {"axes": "ZYX", "unit": "nm"}}, (None, 4, 4)),
     ({"imagej": True, "resolution": (1, 1), "metadata": {"axes": "ZYX"}}, UNKNOWN),
     ({"imagej": True, "resolution": (2, 2), "metadata": {"axes": "ZYX", "unit": "pixel"}}, UNKNOWN),
-    ({"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 0.004, "PhysicalSizeY": 0.005, "PhysicalSizeZ": 0.05}}, (50, 5, 4)),
+    ({"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 0.004, "PhysicalSizeY": 0.005, "PhysicalSizeZ": 0.05}},
+     (50, 5, 4)),
     ({"ome": True, "metadata": {"axes": "ZYX", "PhysicalSizeX": 4, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 40,
                                 "PhysicalSizeYUnit": "\u00c5"}}, (None, 4, 4)),
     ({"ome": True, "metadata": {"axes": "ZYX"}}, UNKNOWN),
@@ -70,7 +72,8 @@ def test_attributes_of_hdf5_and_zarr_have_z_first(tmp_path, attributes):
     if "transform" not in attributes:
         assert sizes(f"{tmp_path}/a.h5:a") == (50, 5, 4)
     for version in (2, 3):
-        zarr.create_array(tmp_path / f"{version}.zarr", shape=VALUES.shape, dtype="u1", zarr_format=version, attributes=attributes)
+        zarr.create_array(tmp_path / f"{version}.zarr", shape=VALUES.shape, dtype="u1", zarr_format=version,
+                          attributes=attributes)
         assert sizes(f"{tmp_path}/{version}.zarr") == (50, 5, 4)
 
 

@@ -287,7 +287,7 @@ def _in_the_cloud(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if parts.scheme in ("http", "https"):
         path = unquote(parts.path).rstrip("/")  # TensorStore quotes it
         return {"driver": "http", "base_url": f"{parts.scheme}://{parts.netloc}", "path": f"{path}/"}, {
-            "http_request_retries": {"max_retries": 3}}
+            "http_request_retries": {"max_retries": 3, "initial_delay": "200ms", "max_delay": "2s"}}
     place = {"bucket": parts.netloc, "path": f"{parts.path.strip('/')}/"}
     if parts.scheme == "gs":
         return {"driver": "gcs", **place}, {}
