@@ -55,7 +55,6 @@ def copy_of(spec, path, pixel_size_nm):
 @pytest.mark.parametrize(("given", "named"), [
     ({"image": "missing.tif", "labels": "a.tif", "pixel_size_nm": 5.0}, "--image=.*missing.tif"),
     ({"image": "missing.tif", "labels": "a.tif"}, "--image=.*missing.tif: no such file"),
-    ({"image": "phantom://source/image", "labels": "a.tif", "channel": 1}, "--channel=1: must be 0"),
     ({"channel": 1}, "--channel=1: must come with --image"),
     ({"image": "missing.tif", "pixel_size_nm": 5.0}, "--labels is missing"),
     ({"labels": "a.tif"}, "--labels=a.tif: must come with --image"),
@@ -246,8 +245,13 @@ def test_an_output_is_replaced_only_if_asked_to(trained, tmp_path):
 
 
 def test_what_is_wrong_with_a_segmentation_leaves_no_output(trained, tmp_path):
-    with pytest.raises(yseg.InputError, match="--pixel_size_nm is missing"):
+    with pytest.raises(yseg.InputError, match=r"--image=.*a\.tif: no such file"):
         yseg.segment(trained, str(tmp_path / "a.tif"), str(tmp_path / "o.zarr"))
+    sized = copy_of(read_config(trained).target.image, tmp_path / "sized.zarr", 4.6)
+    with pytest.raises(yseg.InputError, match="--pixel_size_nm is missing"):
+        yseg.segment(trained, sized, str(tmp_path / "o.zarr"), metadata="ignored")
+    with pytest.raises(yseg.InputError, match=r"--pixel_size_nm=4: .* measures 4\.6 nm"):
+        yseg.segment(trained, sized, str(tmp_path / "o.zarr"), pixel_size_nm=4.0)
     with pytest.raises(yseg.InputError, match="--region"):
         yseg.segment(trained, read_config(trained).target.image, str(tmp_path / "o.zarr"), region="0:0,:,:")
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["sized.zarr"]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from yseg.config import InputError
 from yseg.volumes.phantom import phantom
-from yseg.volumes.volume import check_output, create_volume, open_volume
+from yseg.volumes.volume import check_output, create_volume, open_volume, read_volume
 
 
 def voxels(shape=(4, 30, 40), dtype=np.uint8, seed=0):
@@ -273,6 +273,13 @@ def test_a_zarr_that_is_no_volume_is_refused(tmp_path):
     (tmp_path / "empty.zarr").mkdir()
     assert "not a Zarr, N5 or precomputed array" in refused(tmp_path / "empty.zarr")
     assert "no such" in refused(tmp_path / "none.zarr")
+
+
+def test_a_phantom_has_one_channel():
+    spec = "phantom://target/image?shape=1,32,32"
+    assert read_volume(spec, channel=0).store.shape == (1, 32, 32)
+    with pytest.raises(InputError, match=r"^--channel=1: must be 0"):
+        read_volume(spec, "--image", channel=1)
 
 
 def test_a_phantom_is_what_the_generator_makes():

@@ -17,6 +17,7 @@ from numpy.typing import DTypeLike
 
 from yseg.config import InputError
 from yseg.files import whole_folder
+from yseg.volumes.axes import Axis, arranged
 from yseg.volumes.folder import open_folder
 from yseg.volumes.hdf5 import is_hdf5, open_hdf5
 from yseg.volumes.mrc import MRC, open_mrc
@@ -87,7 +88,7 @@ def _open_phantom(request: Request) -> OpenedVolume:
         image, labels = _drawn(parts.netloc, shape, seed, **{way: float(value) for way, value in options.items()})
     except ValueError as error:
         raise InputError(f"{name}: {error}; {form}") from error
-    return OpenedVolume(ts.array(image if parts.path == "/image" else labels))
+    return arranged(ts.array(image if parts.path == "/image" else labels), [Axis(name) for name in "zyx"], request)
 
 
 @functools.lru_cache(maxsize=2)  # a source and a target, whose images and labels are opened one by one
