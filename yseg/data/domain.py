@@ -258,8 +258,6 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
     image_flag, labels_flag = (voxel_size.flag_of(flag, name) for name in ("image", "labels"))
     opened, labels, rule = _open_image(domain, sampling, flag), None, None
     image, pixel_size_nm = opened.store, voxel_size.pixel_size_nm(domain, opened.voxel_nm, flag)
-    for note in opened.notes:
-        warnings.warn(note, VolumeNotice, stacklevel=1)  # one place, so that it is said once
     if domain.labels:
         rule = label_rule(domain.foreground or ">0", domain.unlabelled, flag)
     if with_labels:
@@ -269,9 +267,11 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         check_pair(opened, found, image_flag, labels_flag)
         labels = found.store
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
+    section_nm = voxel_size.section_nm(domain, opened.voxel_nm, flag)
+    for note in opened.notes:
+        warnings.warn(note, VolumeNotice, stacklevel=1)  # one place, so that it is said once
     grid = Grid(triple(image.shape), pixel_size_nm, sampling.working_pixel_size_nm)
-    return Volume(normalised(image, sampling, pixel_size_nm), labels, rule, grid, parts, pixel_size_nm, image_flag,
-                  voxel_size.section_nm(domain, opened.voxel_nm, flag))
+    return Volume(normalised(image, sampling, pixel_size_nm), labels, rule, grid, parts, pixel_size_nm, image_flag, section_nm)
 
 
 def _open_image(domain: Domain, sampling: Sampling, flag: str) -> OpenedVolume:
