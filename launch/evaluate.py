@@ -25,12 +25,11 @@ def define(values):
     program.define_statistics(values)
     program.define_path("image", "another volume than the config's target: a path or URL", values)
     program.define_path("labels", "its label volume, of the same shape", values)
-    flags.DEFINE_float("pixel_size_nm", None, "its size of a pixel in y and x, in nm", flag_values=values)
+    program.define_reading(values)
     flags.DEFINE_string("foreground", None, "which of its label values are foreground: '>0', '>=128', '==1,5'",
                         flag_values=values)
     flags.DEFINE_string("unlabelled", None, "which of its label values mean 'not labelled', written as in --foreground",
                         flag_values=values)
-    program.define_tissue(values)
     flags.DEFINE_string("region", None, "a part of it, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     program.define_threshold(values)
     program.define_augmentation(values)
@@ -44,10 +43,10 @@ def main(values):
 
     results = yseg.evaluate(
         program.network(values), image=values.image, labels=values.labels, pixel_size_nm=values.pixel_size_nm,
-        foreground=values.foreground, unlabelled=values.unlabelled, mask=values.mask, nan=values.nan, region=values.region,
-        threshold=values.threshold, domain=values.domain, batch_statistics=values.batch_statistics,
-        test_time_augmentation=values.test_time_augmentation, plausible_objects=values.plausible_objects, adapted=values.adapted,
-        moved=program.moved(values))
+        foreground=values.foreground, unlabelled=values.unlabelled, region=values.region, threshold=values.threshold,
+        domain=values.domain, batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation,
+        plausible_objects=values.plausible_objects, adapted=values.adapted, moved=program.moved(values),
+        **program.reading(values))
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],
                 values.workdir or values.model)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")

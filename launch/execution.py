@@ -3,7 +3,9 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
+import warnings
 
 from absl import logging
 
@@ -31,7 +33,7 @@ def execute(main, values, continues):
     keep_memory()
     more = "; the same command continues" if continues else ""
     try:
-        with _terminable():
+        with _terminable(), _notices():
             main(values)
     except InputError as error:
         return complain(error, BAD_INPUT)
@@ -64,6 +66,19 @@ def _terminable():
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _notices():
+    """Show what is to be known of a volume as a line, and not as a line of source text."""
+    from yseg.volumes.opened import VolumeNotice
+
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+        warnings.showwarning = lambda message, category, *place, **options: (
+            print(message, file=sys.stderr, flush=True) if issubclass(category, VolumeNotice)
+            else usual(message, category, *place, **options))
+        yield
 
 
 def _quieten():

@@ -18,7 +18,7 @@ from ml_collections import config_flags
 from launch.complaints import BAD_INPUT, DONE, complain, knob_names
 from launch.execution import execute
 from launch.usage import usage
-from yseg.config import MATCHED, METHODS, STATISTICS, Experiment, InputError, check
+from yseg.config import IGNORED, MATCHED, METHODS, OBEYED, STATISTICS, Experiment, InputError, check
 from yseg.volumes.header import FORMATS
 
 OUTPUT = "the volume that is created: NAME.zarr, .n5 or .precomputed (a path, s3:// or gs://), NAME.tif or NAME.h5:DATASET"
@@ -149,19 +149,38 @@ def _check_network(given):
 
 
 def network(values):
-    """The run's folder or the released model of `define_network`; the latter's pixel sizes must be given."""
+    """The run's folder or the released model of `define_network`."""
     if not values.model:
         return values.workdir
     if values.adapted is not None:
         raise InputError(f"--adapted={values.adapted}: must come with --workdir, as a released model is one network")
-    if values.image and values.pixel_size_nm is None:
-        raise InputError(f"--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image={values.image}, in nm")
     if moved(values):
         raise InputError(f"--{next(iter(moved(values))).replace('.', '_')}: must come with --workdir, as a released model has no"
                          " volumes of its own")
     import yseg
 
     return yseg.load_model(values.model)
+
+
+def define_reading(values):
+    """The flags that say how --image is read: --pixel_size_nm and those of `reading`."""
+    flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm; default: as its file says",
+                       flag_values=values)
+    flags.DEFINE_float("section_nm", None, "distance of its neighbouring sections, in nm; default: as its file says, or else as"
+                       " is seen in the image", flag_values=values)
+    flags.DEFINE_enum("metadata", None, [OBEYED, IGNORED], "what the image's file says of these sizes; obeyed: it must not differ"
+                      " from what is given", flag_values=values)
+    flags.DEFINE_integer("channel", None, "which channel of the image; default: it must have one", lower_bound=0,
+                         flag_values=values)
+    flags.DEFINE_string("mask", None, "where the image has tissue: a volume of its shape that is not 0 there, nodata=VALUE, or"
+                        " border; the rest is background; default: as in the config, of its own volumes", flag_values=values)
+    flags.DEFINE_enum("nan", None, ["error", "unlabelled"], "what pixels of the image are that are not finite: an error, or"
+                      " unlabelled = without tissue", flag_values=values)
+
+
+def reading(values):
+    """What the verbs take of the flags of `define_reading`, see `yseg.data.domain.Reading`."""
+    return {name: values[name].value for name in ("section_nm", "metadata", "channel", "mask", "nan")}
 
 
 def define_statistics(values):
@@ -221,14 +240,6 @@ def define_threshold(values):
     flags.DEFINE(_Threshold(), "threshold", None, "foreground probability from which a pixel is foreground; matched = that at"
                  " which the target's training part has the source's share of foreground; default: the config's",
                  flag_values=values)
-
-
-def define_tissue(values):
-    """The flags --mask and --nan of programs that are given a volume."""
-    flags.DEFINE_string("mask", None, "where the image has tissue: a volume of its shape that is not 0 there, nodata=VALUE, or"
-                        " border; the rest is background; default: as in the config, of its own volumes", flag_values=values)
-    flags.DEFINE_enum("nan", None, ["error", "unlabelled"], "what pixels of the image are that are not finite: an error, or"
-                      " unlabelled = without tissue", flag_values=values)
 
 
 def print_end(last):

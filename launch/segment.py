@@ -22,8 +22,7 @@ def define(values):
     program.define_format(values)
     flags.DEFINE_enum("what", CLASSES, WHAT, "what is written; with both, the probability goes into a second volume beside the"
                       " first, NAME_probability.zarr", flag_values=values)
-    flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm", flag_values=values)
-    program.define_tissue(values)
+    program.define_reading(values)
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists and yseg wrote it", flag_values=values)
     program.define_threshold(values)
@@ -38,11 +37,10 @@ def main(values):
     from yseg.volumes.create import outputs_of  # needs TensorStore, for which --help and a bad flag need not wait
 
     yseg.segment(
-        program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, mask=values.mask,
-        nan=values.nan, region=values.region, overwrite=values.overwrite, threshold=values.threshold,
-        batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation,
-        plausible_objects=values.plausible_objects, adapted=values.adapted, moved=program.moved(values), what=values.what,
-        format=values.format)
+        program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
+        overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
+        test_time_augmentation=values.test_time_augmentation, plausible_objects=values.plausible_objects,
+        adapted=values.adapted, moved=program.moved(values), what=values.what, format=values.format, **program.reading(values))
     print(*outputs_of(values.output, values.what).values(), sep="\n")
 
 

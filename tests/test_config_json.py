@@ -256,3 +256,11 @@ def test_a_field_that_the_version_before_lacks_is_named(name):
 def test_a_field_of_another_type_in_the_version_before_is_refused():
     refused(former(finetuning=3))
     refused(former(finetuning={"start": "", "fraction": 0.5, "boxes": ["0:1,:,:"], "more": 1}))
+
+
+def test_files_of_the_version_before_are_obeyed_and_have_one_channel():
+    written = json.loads(to_json(experiment()))
+    for name in ("source", "target"):
+        for knob in ("section_nm", "metadata", "channel"):
+            del written[name][knob]
+    assert from_json(json.dumps(written | {"version": 5})) == experiment()

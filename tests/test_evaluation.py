@@ -59,7 +59,8 @@ def copy_of(spec, path, pixel_size_nm):
 
 @pytest.mark.parametrize(("given", "named"), [
     ({"image": "missing.tif", "labels": "a.tif", "pixel_size_nm": 5.0}, "--image=.*missing.tif"),
-    ({"image": "missing.tif", "labels": "a.tif"}, "--pixel_size_nm is missing"),
+    ({"image": "missing.tif", "labels": "a.tif"}, "--image=.*missing.tif: no such file"),
+    ({"channel": 1}, "--channel=1: must come with --image"),
     ({"image": "missing.tif", "pixel_size_nm": 5.0}, "--labels is missing"),
     ({"labels": "a.tif"}, "--labels=a.tif: must come with --image"),
     ({"pixel_size_nm": -1.0, "image": "a.tif", "labels": "b.tif"}, "--pixel_size_nm=-1.0"),
@@ -178,8 +179,8 @@ def test_images_of_one_name_in_two_folders_and_other_labels_of_an_image_are_diff
                       "labels": copy_of(target.labels, tmp_path / folder / "labels.zarr", 4.6)})
     yseg.evaluate(run, quiet=True)
     names = ask_all(run, [(run, each) for each in (
-        *given, {**given[0], "labels": given[1]["labels"]}, {**given[0], "foreground": "==0"}, {**given[0], "pixel_size_nm": 5.0},
-        {**given[0], "region": ":2,:,:"})])
+        *given, {**given[0], "labels": given[1]["labels"]}, {**given[0], "foreground": "==0"},
+        {**given[0], "pixel_size_nm": 5.0, "metadata": "ignored"}, {**given[0], "region": ":2,:,:"})])
     assert all(name.startswith("results_image_") for name in names)
 
 
@@ -298,8 +299,13 @@ def test_what_a_run_was_trained_on_is_never_replaced(trained, tmp_path):
 
 
 def test_what_is_wrong_with_a_segmentation_leaves_no_output(trained, tmp_path):
-    with pytest.raises(yseg.InputError, match="--pixel_size_nm is missing"):
+    with pytest.raises(yseg.InputError, match=r"--image=.*a\.tif: no such file"):
         yseg.segment(trained, str(tmp_path / "a.tif"), str(tmp_path / "o.zarr"))
+    sized = copy_of(read_config(trained).target.image, tmp_path / "sized.zarr", 4.6)
+    with pytest.raises(yseg.InputError, match="--pixel_size_nm is missing"):
+        yseg.segment(trained, sized, str(tmp_path / "o.zarr"), metadata="ignored")
+    with pytest.raises(yseg.InputError, match=r"--pixel_size_nm=4: .* measures 4\.6 nm"):
+        yseg.segment(trained, sized, str(tmp_path / "o.zarr"), pixel_size_nm=4.0)
     with pytest.raises(yseg.InputError, match="--region"):
         yseg.segment(trained, read_config(trained).target.image, str(tmp_path / "o.zarr"), region="0:0,:,:")
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["sized.zarr"]

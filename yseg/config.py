@@ -9,9 +9,9 @@ import dataclasses
 from yseg.knobs import InputError, check_knobs, knob, knobs, may_be_empty, required
 
 __all__ = [
-    "JOINT", "LOCAL", "MATCHED", "METHODS", "NONE", "ONLY", "SECTION", "SELF_TRAINING", "STATISTICS", "TUNING_RATE",
-    "TUNING_STEPS", "VOLUME", "Adaptation", "Augmentation", "Domain", "Experiment", "Inference", "InputError", "Loss",
-    "Model", "Optimizer", "Record", "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "check", "knobs",
+    "IGNORED", "JOINT", "LOCAL", "MATCHED", "METHODS", "NONE", "OBEYED", "ONLY", "SECTION", "SELF_TRAINING", "STATISTICS",
+    "TUNING_RATE", "TUNING_STEPS", "VOLUME", "Adaptation", "Augmentation", "Domain", "Experiment", "Inference", "InputError",
+    "Loss", "Model", "Optimizer", "Record", "ResolvedExperiment", "Sampling", "SelfTraining", "TargetLabels", "check", "knobs",
     "labelled_domain", "level_weights", "may_be_empty", "no_augmentation", "quick", "required", "statistics_name",
     "strong_augmentation", "weight_of"]
 
@@ -21,6 +21,7 @@ METHODS = ("ft", "mmd", "coral", "dann", "ynet", "self_training")
 SELF_TRAINING = "self_training"
 MATCHED = "matched"  # instead of a number: a threshold from the source's share of foreground, see yseg.trained.threshold
 VOLUME, SECTION, LOCAL = "volume", "section", "local"  # see Sampling.normalization
+OBEYED, IGNORED = "obeyed", "ignored"  # see Domain.metadata
 NONE, JOINT, ONLY = "none", "joint", "only"  # see TargetLabels.use
 # Of a fine-tuning. Chosen by cross-validation on the target's training labels: from Y-Net on EPFL to VNC and 15 % of them, the
 # IoU was 0.59 with 200 steps at the paper's rate of 1e-4, 0.66 with 600; 0.66 with 200 at 1e-3, 0.70 with 600.
@@ -34,7 +35,12 @@ class Domain:
     dataset: str = knob("", "a name in yseg.volumes.catalog; fills image, labels, pixel_size_nm and foreground if they are empty")
     image: str = knob("", "the image volume: a path or URL, see yseg.volumes.volume")
     labels: str = knob("", "the label volume of the same shape; empty = no labels")
-    pixel_size_nm: float = knob(0.0, "size of a pixel in y and x, in nm", at_least=0)
+    pixel_size_nm: float = knob(0.0, "size of a pixel in y and x, in nm; 0 = as the image's file says", at_least=0)
+    section_nm: float = knob(0.0, "distance of neighbouring sections, in nm; 0 = as the image's file says, or else as is seen in"
+                             " the image", at_least=0)
+    metadata: str = knob(OBEYED, "what the image's file says of its pixel size and distance of sections: obeyed = it must not"
+                         " differ from what is given here", choices=(OBEYED, IGNORED))
+    channel: int | None = knob(None, "which channel of the image; empty = it must have one", at_least=0)
     foreground: str = knob("", "which label values are foreground: '>0', '>=128', '==1,5'; 'classes' = values are class indices")
     unlabelled: str = knob("", "which label values mean 'not labelled', written as in foreground; empty = none")
     mask: str = knob("", "where there is tissue: a volume of the image's shape that is not 0 there; nodata=VALUE = where the"

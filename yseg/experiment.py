@@ -14,14 +14,14 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import tensorstore as ts
 
 from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, Domain, Experiment, InputError
 from yseg.data.box import Box, parse_region
-from yseg.data.domain import Volume, check_rule, given_domain, open_domain, open_own_domain
+from yseg.data.domain import Reading, Volume, check_rule, given_domain, open_domain, open_own_domain
 from yseg.data.grid import Grid
 from yseg.data.normalise import normalised
 from yseg.data.split import split
@@ -45,7 +45,7 @@ from yseg.trained.threshold import chosen_threshold
 from yseg.volumes.catalog import DATASETS
 from yseg.volumes.create import check_output, create_volume, outputs_of
 from yseg.volumes.header import CLASSES
-from yseg.volumes.stores import as_volume
+from yseg.volumes.opened import as_volume
 
 __all__ = ["adapt", "evaluate", "export", "finetune", "predict", "segment", "train"]
 
@@ -129,22 +129,21 @@ def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: flo
 
 
 def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None = None, labels: str | None = None,
-             pixel_size_nm: float | None = None, foreground: str | None = None, mask: str | None = None,
-             nan: str | None = None, region: str | None = None, threshold: float | str | None = None,
+             pixel_size_nm: float | None = None, foreground: str | None = None, region: str | None = None,
+             threshold: float | str | None = None,
              domain: str = "target", batch_statistics: str | None = None,
              test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
              unlabelled: str | None = None, adapted: bool | None = None, moved: Moved | None = None,
-             quiet: bool = False) -> dict[str, Any]:
+             quiet: bool = False, **reading: Unpack[Reading]) -> dict[str, Any]:
     """Score a trained network against labels, at the volume's own voxels.
 
     Args:
       workdir: the folder of the run, whose last checkpoint is scored; or a network that was loaded.
       image: a volume, see `yseg.open_volume`; None = the config's target, and of it the box kept for the test.
       labels: its label volume.
-      pixel_size_nm: its size of a pixel in y and x.
+      pixel_size_nm: its size of a pixel in y and x; None = as its file says.
       foreground, unlabelled: which of its label values are foreground, and which mean "not labelled", as in
         `yseg.config.Domain`; default ">0" and none.
-      mask, nan: where it has tissue, as in `yseg.config.Domain`.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume, or the test box of the config's own.
       threshold: of the foreground probability; None = the config's; "matched" = see `yseg.trained.threshold.matched_threshold`.
       domain: without an image: "target", or "source" for the validation box of the source.
@@ -155,6 +154,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         which was chosen, see `yseg.runs.choice`.
       moved: of the folder of a run: where its volumes are now, see `yseg.load_run`.
       quiet: show no progress.
+      **reading: of the image, see `yseg.data.domain.Reading`.
 
     Returns:
       dict: iou, precision, recall, f1, accuracy, per_section_iou and the others of `yseg.metrics.counts.scores`, those of
@@ -172,7 +172,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     if threshold == MATCHED and domain == "source" and not image:
         raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
     known, volume = _open_to_score(given.config, domain, image=image, labels=labels, pixel_size_nm=pixel_size_nm,
-                                   foreground=foreground, unlabelled=unlabelled, mask=mask, nan=nan)
+                                   foreground=foreground, unlabelled=unlabelled, **reading)
     box = parse_region(region or "", volume.file_shape)
     if not image and not region:
         box = _kept_box(volume, domain, known)
@@ -226,20 +226,18 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
 
 
 def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str | os.PathLike, *,
-            pixel_size_nm: float | None = None, mask: str | None = None, nan: str | None = None, region: str | None = None,
-            overwrite: bool = False,
+            pixel_size_nm: float | None = None, region: str | None = None, overwrite: bool = False,
             threshold: float | str | None = None, batch_statistics: str | None = None,
             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
             adapted: bool | None = None, moved: Moved | None = None, what: str = CLASSES, format: str | None = None,
-            quiet: bool = False) -> str:
+            quiet: bool = False, **reading: Unpack[Reading]) -> str:
     """Segment a volume with a trained network, on the image's own voxels [z, y, x].
 
     Args:
       workdir: the folder of the run, whose last checkpoint is used; or a network that was loaded.
       image: a volume of any size, see `yseg.open_volume`.
       output: a path, or s3:// or gs:// URL, see `yseg.volumes.create.check_output`; it has the region's shape.
-      pixel_size_nm: size of a pixel in y and x; may be None for the config's own volumes.
-      mask, nan: where it has tissue, as in `yseg.config.Domain`; the rest is background. None = as of the config's own volumes.
+      pixel_size_nm: size of a pixel in y and x; None = the config's for its own volumes, and else as the file says.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists and yseg wrote it.
       threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted, moved: see `evaluate`.
@@ -256,11 +254,12 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     """
     given, output = network_of(workdir, adapted, moved), str(output)
     outputs = outputs_of(output, what)
-    read = {"--image": image, **{f"{domain}.{name}": getattr(getattr(given.config, domain), name)
-                                 for domain in ("source", "target") for name in ("image", "labels")}}
+    read = {"--image": image, "--mask": reading.get("mask") or "",
+            **{f"{domain}.{name}": getattr(getattr(given.config, domain), name)
+               for domain in ("source", "target") for name in ("image", "labels", "mask")}}
     for kind, spec in outputs.items():
         check_output(spec, overwrite, format=format, inputs=read, dtype=OUTPUT_TYPES[kind])
-    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm, mask=mask, nan=nan)
+    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm, **reading)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.file_shape)
     part = _with_tissue(volume, box, quiet)
@@ -271,10 +270,10 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     picture = np.zeros(shown.shape, np.uint8)
     found = in_files(network.predict(volume, [part]), volume.place, box, network.config.model.classes)
     blocks = copying(_with_progress(found, box, "Segmenting", quiet), shown, picture, number)
-    section_nm = DATASETS[known.dataset].section_nm if known.dataset else None
+    apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
     with contextlib.ExitStack() as stack:
         stores = {kind: stack.enter_context(create_volume(
-            spec, box.shape, OUTPUT_TYPES[kind], volume.pixel_size_nm, section_nm=section_nm, kind=kind,
+            spec, box.shape, OUTPUT_TYPES[kind], volume.pixel_size_nm, section_nm=apart_nm, kind=kind,
             classes=network.config.model.classes, overwrite=overwrite, format=format, inputs=read))
             for kind, spec in outputs.items()}
         write_segmentation(blocks, stores, box, number)
@@ -394,7 +393,9 @@ def _name(spec):
 
 def _name_of_volume(known: Domain) -> list[str]:
     """A volume and its labels in the name of a file: readable, and another one for all that is scored in another way."""
+    reading = [known.section_nm, known.metadata, known.channel]
     what = json.dumps([known.image, known.labels, known.foreground, known.unlabelled, known.pixel_size_nm,
+                       *(reading if reading != [Domain.section_nm, Domain.metadata, Domain.channel] else []),
                        *([known.mask] if known.mask else [])])
     return [f"{_in_a_name(Path(_name(known.image)).stem)[:40]}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"]
 

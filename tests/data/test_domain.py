@@ -8,7 +8,7 @@ import pytest
 import tensorstore as ts
 from tiny import counted
 
-from yseg.config import JOINT, NONE, ONLY, Domain, Experiment, InputError, Optimizer, Sampling, TargetLabels
+from yseg.config import IGNORED, JOINT, NONE, ONLY, Domain, Experiment, InputError, Optimizer, Sampling, TargetLabels
 from yseg.data.box import Box, parse_region
 from yseg.data.domain import (
     check_classes,
@@ -70,7 +70,7 @@ def test_labels_are_not_opened_unless_they_are_needed(volumes):
     (NONE, "source", False), (JOINT, "source", True), (ONLY, "target", False)])
 def test_each_use_of_target_labels_opens_what_it_needs_and_no_more(volumes, use, labelled, joint):
     config = resolved(volumes, use)
-    other = Domain(**{**vars(config.source), "pixel_size_nm": 7.0})  # tells it from the target
+    other = Domain(**{**vars(config.source), "pixel_size_nm": 7.0, "metadata": IGNORED})  # tells it from the target
     domains = open_domains(dataclasses.replace(config, source=other))
     assert domains.labelled.pixel_size_nm == (7.0 if labelled == "source" else 5.0)
     assert domains.labelled.labels is not None
@@ -261,8 +261,11 @@ def test_a_given_volume_of_the_config_has_what_the_config_says_of_it(volumes):
     assert given_domain(config, volumes["image"]) == config.target
     assert given_domain(config, volumes["image"], pixel_size_nm=7.0, foreground=">0").pixel_size_nm == 7.0
     assert given_domain(config, volumes["image"], labels=volumes["labels"]) == config.target
+    assert given_domain(config, volumes["labels"]).pixel_size_nm == 5.0  # as the file says
     with pytest.raises(InputError, match="--pixel_size_nm is missing"):
-        given_domain(config, volumes["labels"])
+        given_domain(config, volumes["labels"], metadata=IGNORED)
+    with pytest.raises(InputError, match=r"^--image=/missing\.zarr: no such file"):
+        given_domain(config, "/missing.zarr")
     with pytest.raises(InputError, match=r"--pixel_size_nm=-1\.0: must be above 0"):
         given_domain(config, volumes["image"], pixel_size_nm=-1.0)
     with pytest.raises(InputError, match=r"--foreground='some'"):

@@ -109,12 +109,38 @@ def of_another_shape(folder):
     return "--config.source.labels", "3 x 40 x 41", "3 x 40 x 40"
 
 
-@pytest.mark.parametrize("damage", [missing, truncated, of_another_shape])
+def of_another_size(folder):
+    tifffile.imwrite(folder / "target.tif", np.zeros((3, 40, 40), np.uint8), photometric="minisblack", resolution=(2e6, 2e6),
+                     resolutionunit="CENTIMETER")
+    return "--config.target.pixel_size_nm=10: --config.target.image=", "a pixel measures 5 nm", "--config.target.metadata=ignored"
+
+
+def of_channels(folder):
+    tifffile.imwrite(folder / "source.tif", np.zeros((3, 2, 40, 40), np.uint8), imagej=True, metadata={"axes": "ZCYX"})
+    return "--config.source.image", "2 channels", "--config.source.channel=0 to 1"
+
+
+def of_other_sections(folder):
+    for name, numbers in (("source.tif", (1, 2, 4)), ("source_labels.tif", (1, 2, 3))):
+        (folder / name).unlink()
+        (folder / name).mkdir()
+        for number in numbers:
+            tifffile.imwrite(folder / name / f"{number}.tif", np.zeros((40, 40), np.uint8))
+    return "--config.source.labels: the numbers", "--config.source.image alone has 4", "--config.source.labels alone has 3"
+
+
+@pytest.mark.parametrize("damage", [missing, truncated, of_another_shape, of_another_size, of_channels, of_other_sections])
 def test_volumes_that_cannot_be_used(damage, volumes, complaint, tmp_path):
     words = damage(tmp_path)
     said = complaint(train, *volumes, f"--workdir={tmp_path / 'run'}")
     assert all(word in said for word in words), said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_size_in_micrometres_is_named(volumes, complaint, tmp_path):
+    said = complaint(train, *volumes, "--config.source.pixel_size_nm=0.0046", f"--workdir={tmp_path / 'run'}")
+    assert said == ("--config.source.pixel_size_nm=0.0046: must be from 0.1 to 2000 nm in electron microscopy; 0.0046 micrometres"
+                    " are 4.6 nm\n")
 
 
 def test_what_the_library_calls_a_knob_is_shown_as_its_flag(volumes, complaint, tmp_path):

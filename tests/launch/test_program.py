@@ -35,7 +35,7 @@ def test_every_knob_can_be_overridden():
             continue
         parsed = next(found for name, *_, found in knobs(config) if name == flag)
         assert parsed != value or text == str(value), flag
-        assert type(parsed) is (float if may_be_empty(expected) else type(value))
+        assert type(parsed) is (required(expected) if may_be_empty(expected) else type(value))
 
 
 def test_overrides_hold_wherever_they_stand():

@@ -228,7 +228,7 @@ def test_the_programs(run, tmp_path, capsys):
     for module, arguments, said in (
             (segmentation, [f"--output={output}", *shown], "--workdir is missing"),
             (segmentation, [f"--model={model}", f"--workdir={run}", f"--output={output}", *shown], "--model="),
-            (segmentation, [f"--model={model}", f"--output={output}", shown[0]], "--pixel_size_nm is missing"),
+            (segmentation, [f"--model={model}", f"--output={tmp_path / 't.zarr'}", "--image=gone.tif"], "--image="),
             (segmentation, [f"--model={model}", f"--output={tmp_path / 't.zarr'}", "--batch_statistics=source", *shown],
              "--batch_statistics"),
             (evaluation, [f"--model={model}"], "--image is missing"),

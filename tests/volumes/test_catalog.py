@@ -8,7 +8,8 @@ import pytest
 from yseg.config import Domain, InputError
 from yseg.data.labels import apply_rule, label_rule
 from yseg.volumes.catalog import DATASETS, resolve
-from yseg.volumes.volume import check_pair, open_volume
+from yseg.volumes.pairs import check_pair
+from yseg.volumes.volume import read_volume
 
 
 @pytest.fixture
@@ -116,8 +117,10 @@ def test_what_is_missing_is_named_in_one_line(domain, data_dir, named):
 @pytest.mark.parametrize(("name", "shape", "share"), [("epfl", (52, 768, 1024), 5.75), ("vnc", (20, 1024, 1024), 5.39)])
 def test_the_published_volumes_have_their_shape_and_share_of_mitochondria(real_data, name, shape, share):
     domain = resolve(Domain(dataset=name), str(real_data))
-    image, labels = open_volume(domain.image), open_volume(domain.labels)
-    check_pair(image, labels, "--config.source.image", "--config.source.labels")
+    opened, masks = read_volume(domain.image), read_volume(domain.labels, labels=True)
+    check_pair(opened, masks, "--config.source.image", "--config.source.labels")
+    assert opened.voxel_nm == masks.voxel_nm == (None, None, None)
+    image, labels = opened.store, masks.store
     if name == "epfl" and image.shape[0] == 165:
         pytest.skip("the figures are of every third section")
     assert image.shape == shape

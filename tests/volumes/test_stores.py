@@ -17,8 +17,9 @@ import zarr
 
 import yseg
 from yseg.config import InputError
-from yseg.volumes.stores import is_chunked, is_hdf5
-from yseg.volumes.volume import open_volume
+from yseg.volumes.hdf5 import is_hdf5
+from yseg.volumes.stores import is_chunked
+from yseg.volumes.volume import open_volume, read_volume
 
 
 def voxels(shape=(3, 8, 10), dtype=np.uint16):
@@ -164,7 +165,8 @@ def test_hdf5_that_is_no_volume_is_refused(tmp_path):
 def test_what_names_which_format():
     assert is_chunked("s3://bucket/folder/a.zarr/0")
     assert is_chunked("gs://bucket/a.precomputed")
-    assert not is_chunked("http://host/a.zarr")
+    assert is_chunked("https://host/a.zarr")
+    assert not is_chunked("ftp://host/a.zarr")
     assert not is_chunked("s3://bucket/a.tif")
     assert is_hdf5("folder:with:colons/a.H5:b/c")
     assert not is_hdf5("a.h5.zarr:b")
@@ -246,3 +248,24 @@ def test_arrays_in_a_google_bucket_are_read_in_a_process_that_knows_the_address(
     printed = subprocess.run([sys.executable, "-c", code, "gs://em-data/a.precomputed"], env=environment, check=True, timeout=120,
                              stdout=subprocess.PIPE, text=True).stdout
     assert int(printed) == values.sum(dtype=int)
+
+
+def test_arrays_on_a_web_server_are_read(bucket):
+    address, folder = bucket
+    values = voxels(dtype=np.uint8)
+    group = zarr.open_group(folder / "ä b.zarr", mode="w")
+    group.create_array("0", shape=values.shape, dtype="uint8")[...] = values
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [{
+        "axes": [{"name": name, "unit": "nanometer"} for name in "zyx"],
+        "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [50, 5, 5]}]}]}]}
+    write_n5(folder / "b.n5", values)
+    write_precomputed(folder / "c.precomputed", values)
+    group = zarr.open_group(folder / "d.zarr", mode="w", zarr_format=2)
+    group.create_array("raw", shape=values.shape, dtype="uint8")[...] = values
+    for spec, size in (("ä b.zarr", 5), ("%C3%A4%20b.zarr/0", 5), ("b.n5/", None), ("c.precomputed", 5), ("d.zarr/raw", None)):
+        opened = read_volume(f"{address}/em-data/{spec}")
+        np.testing.assert_array_equal(opened.store.read().result(), values)
+        assert opened.voxel_nm[1:] == (size, size)
+    assert "a group; name the array in it, for example" in refused(f"{address}/em-data/d.zarr")
+    assert "not a Zarr, N5 or precomputed array" in refused(f"{address}/em-data/gone.zarr")
+    assert "\n" not in refused("http://127.0.0.1:9/a.zarr")

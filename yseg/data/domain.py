@@ -3,8 +3,9 @@
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import tensorstore as ts
@@ -20,7 +21,7 @@ from yseg.config import (
     TargetLabels,
     labelled_domain,
 )
-from yseg.data import target_labels
+from yseg.data import target_labels, voxel_size
 from yseg.data.box import Box, parse_region, sections_of, triple
 from yseg.data.depth import section_spacing
 from yseg.data.grey_levels import statistics
@@ -32,7 +33,9 @@ from yseg.data.patches import Region
 from yseg.data.split import Split, split
 from yseg.data.tissue import find_tissue, finite, frame_share, in_tissue, is_found, part_of, part_of_region
 from yseg.volumes import catalog
-from yseg.volumes.volume import check_pair, open_volume
+from yseg.volumes.opened import OpenedVolume, VolumeNotice
+from yseg.volumes.pairs import check_pair
+from yseg.volumes.volume import read_volume
 
 LARGEST_SCALE = 100  # between the pixels of a volume and those that the network works on
 _NOTED = 0.05  # share of a volume that is frame, from which it is said
@@ -44,6 +47,7 @@ class Volume:
 
     image, labels: TensorStores [z, y, x] (labels None = not opened); rule: what the labels mean, None = unknown; grid: the
     working grid; split: train | validation | test, in voxels; pixel_size_nm: of the volume; flag: of the image, for messages.
+    section_nm: distance of neighbouring sections that is given or that its file says, 0 = unknown.
     mask: uint8 [z, y, x], not 0 where there is tissue, None = everywhere: elsewhere the image has the mean grey level, and the
     labels, which then are classes, are -1. place: the Box that all this is of what the files hold, None = all of it.
     label_values: the labels as they are stored, if they were opened. shape_of_files: None = its own.
@@ -56,6 +60,7 @@ class Volume:
     split: Split
     pixel_size_nm: float
     flag: str
+    section_nm: float = 0.0
     mask: ts.TensorStore | None = None
     place: Box | None = None
     label_values: ts.TensorStore | None = None
@@ -86,8 +91,8 @@ class Volume:
 
     @functools.cached_property
     def spacing_nm(self) -> float:
-        """The distance of neighbouring sections, see `yseg.data.depth.section_spacing`; it is estimated once."""
-        return section_spacing(self.image, self.pixel_size_nm, self.mask)
+        """The distance of neighbouring sections; if unknown it is estimated once, see `yseg.data.depth.section_spacing`."""
+        return self.section_nm or section_spacing(self.image, self.pixel_size_nm, self.mask)
 
     @property
     def note(self) -> str | None:
@@ -120,13 +125,16 @@ class Volume:
 
 
 def resolved_domains(config: Experiment) -> dict[str, Domain]:
-    """The source and target of a config, filled from their data sets, with absolute paths. No file is touched.
+    """The source and target of a config, filled from their data sets, with absolute paths.
+
+    No file is touched, but for the pixel size of an image of which nothing else says it.
 
     Raises:
-      InputError: see `yseg.volumes.catalog.resolve`.
+      InputError: see `yseg.volumes.catalog.resolve`; an image that is opened and cannot be.
     """
-    return {name: absolute(catalog.resolve(getattr(config, name), config.data_dir, f"--config.{name}", "--config.data_dir"))
-            for name in ("source", "target")}
+    return {name: absolute(catalog.resolve(
+        getattr(config, name), config.data_dir, f"--config.{name}", "--config.data_dir",
+        functools.partial(_measured, sampling=config.sampling, flag=f"--config.{name}"))) for name in ("source", "target")}
 
 
 def listed_target_labels(config: Experiment) -> TargetLabels:
@@ -274,12 +282,26 @@ def absolute_path(spec: str) -> str:
     return spec if not spec or "://" in spec else os.path.abspath(os.path.expanduser(spec))
 
 
+class Reading(TypedDict, total=False):
+    """How a volume given on the command line is read: fields of `yseg.config.Domain`; None = as of the config's own."""
+
+    section_nm: float | None
+    metadata: str | None
+    channel: int | None
+    mask: str | None
+    nan: str | None
+
+
 def given_domain(config: Experiment, image: str, *, labels: str | None = None, pixel_size_nm: float | None = None,
-                 foreground: str | None = None, unlabelled: str | None = None, mask: str | None = None,
-                 nan: str | None = None) -> Domain:
+                 foreground: str | None = None, unlabelled: str | None = None, **reading: Unpack[Reading]) -> Domain:
     """The resolved `yseg.config.Domain` of a volume given on the command line.
 
-    What is None comes from the config if the volume is one of its own.
+    What is None comes from the config if the volume is one of its own, and a pixel size from the file, if it says one.
+
+    Args:
+      config: with the network's own volumes.
+      image, labels, pixel_size_nm, foreground: see `yseg.config.Domain`.
+      **reading: other fields of it.
 
     Raises:
       InputError: the pixel size is missing or not above 0, or a rule is none.
@@ -294,7 +316,7 @@ def given_domain(config: Experiment, image: str, *, labels: str | None = None, p
             foreground=given.foreground or (known.foreground if own_labels else ""),
             unlabelled=given.unlabelled or (known.unlabelled if own_labels else ""))
     # What is read is the same, so that what is said of it below may follow.
-    given = absolute(dataclasses.replace(given, mask=given.mask if mask is None else mask, nan=nan or given.nan))
+    given = absolute(dataclasses.replace(given, **{name: value for name, value in reading.items() if value is not None}))
     if pixel_size_nm is not None and not pixel_size_nm > 0:
         raise InputError(f"--pixel_size_nm={pixel_size_nm}: must be above 0")
     if foreground:
@@ -304,8 +326,11 @@ def given_domain(config: Experiment, image: str, *, labels: str | None = None, p
     try:
         return catalog.resolve(given, config.data_dir)
     except InputError as error:
-        raise InputError("--pixel_size_nm is missing: must be the size of a pixel, in y and x, of"
-                         f" --image={image}, in nm") from error
+        measured = _measured(given, config.sampling, "-")
+        if not measured:
+            raise InputError("--pixel_size_nm is missing: must be the size of a pixel, in y and x, of"
+                             f" --image={image}, in nm") from error
+        return catalog.resolve(dataclasses.replace(given, pixel_size_nm=measured), config.data_dir)
 
 
 def open_own_domain(config: Experiment, name: str, with_labels: bool) -> Volume:
@@ -325,16 +350,17 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
     Raises:
       InputError: volumes that are missing, cannot be read or do not fit one another; a split without training voxels.
     """
-    image_flag, labels_flag = (f"{flag}.{name}" if flag.startswith("--") else f"--{name}" for name in ("image", "labels"))
-    opened, labels, values, rule = open_volume(domain.image, image_flag), None, None, None
+    image_flag, labels_flag, mask_flag, nan_flag = (voxel_size.flag_of(flag, name) for name in ("image", "labels", "mask", "nan"))
+    found, labels, values, rule = _open_image(domain, sampling, flag), None, None, None
+    opened, pixel_size_nm = found.store, voxel_size.pixel_size_nm(domain, found.voxel_nm, flag)
     if domain.labels:
         rule = label_rule(domain.foreground or ">0", domain.unlabelled, flag)
     if with_labels:
         if not domain.labels:
             raise InputError(f"{labels_flag} is empty: must be the label volume of {image_flag}={domain.image}")
-        labels = open_volume(domain.labels, labels_flag)
-        check_pair(opened, labels, image_flag, labels_flag)
-    mask_flag, nan_flag = (image_flag.replace("image", name) for name in ("mask", "nan"))
+        found_labels = read_volume(domain.labels, labels_flag, near_nm=voxel_size.wanted_nm(domain, pixel_size_nm), labels=True)
+        check_pair(found, found_labels, image_flag, labels_flag)
+        labels = found_labels.store
     tissue = find_tissue(opened, domain.mask, domain.nan, image_flag, mask_flag)
     image = part_of(finite(opened, tissue.whole_mask, f"{image_flag}={domain.image}", nan_flag), tissue.box)
     if labels is not None:
@@ -342,11 +368,23 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
     if labels is not None and rule and tissue.mask is not None:
         labels, rule = in_tissue(labels, tissue.mask, functools.partial(apply_rule, rule=rule)), CLASSES
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
-    _check_scale(domain.pixel_size_nm, sampling.working_pixel_size_nm,
-                 f"{flag}.pixel_size_nm" if flag.startswith("--") else "--pixel_size_nm")
-    grid = Grid(triple(image.shape), domain.pixel_size_nm, sampling.working_pixel_size_nm)
-    return Volume(normalised(image, sampling, domain.pixel_size_nm, tissue.mask), labels, rule, grid, parts, domain.pixel_size_nm,
-                  image_flag, tissue.mask, None if image.shape == opened.shape else tissue.box, values, triple(opened.shape))
+    _check_scale(pixel_size_nm, sampling.working_pixel_size_nm, voxel_size.flag_of(flag, "pixel_size_nm"))
+    for note in found.notes:
+        warnings.warn(note, VolumeNotice, stacklevel=1)  # one place, so that it is said once
+    grid = Grid(triple(image.shape), pixel_size_nm, sampling.working_pixel_size_nm)
+    return Volume(normalised(image, sampling, pixel_size_nm, tissue.mask), labels, rule, grid, parts, pixel_size_nm, image_flag,
+                  voxel_size.section_nm(domain, found.voxel_nm, flag), tissue.mask,
+                  None if image.shape == opened.shape else tissue.box, values, triple(opened.shape))
+
+
+def _open_image(domain: Domain, sampling: Sampling, flag: str) -> OpenedVolume:
+    near_nm = voxel_size.wanted_nm(domain, sampling.working_pixel_size_nm)
+    return read_volume(domain.image, voxel_size.flag_of(flag, "image"), channel=domain.channel, near_nm=near_nm)
+
+
+def _measured(domain: Domain, sampling: Sampling, flag: str) -> float:
+    """The pixel size that a domain's image says of itself, 0 if none; InputError if it cannot be opened."""
+    return voxel_size.pixel_size_nm(domain, _open_image(domain, sampling, flag).voxel_nm, flag)
 
 
 def _check_scale(pixel_size_nm, working_pixel_size_nm, name):

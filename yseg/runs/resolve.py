@@ -9,7 +9,9 @@ from yseg.methods import METHODS
 
 
 def resolve(config: Experiment) -> ResolvedExperiment:
-    """The ResolvedExperiment of an Experiment. No file is touched, but for the target's where its labels are to be chosen.
+    """The ResolvedExperiment of an Experiment.
+
+    No file is touched, but for a volume whose pixel size is not given, and for the target where its labels are to be chosen.
 
     Raises:
       InputError: see `yseg.config.check` and `yseg.volumes.catalog.resolve`; a target that is to give labels and cannot.

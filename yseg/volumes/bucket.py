@@ -13,7 +13,8 @@ from pathlib import Path
 import tensorstore as ts
 
 from yseg.config import InputError
-from yseg.volumes.stores import _in_the_cloud, first_line
+from yseg.volumes.opened import first_line
+from yseg.volumes.stores import _in_the_cloud
 
 UNFINISHED = ".yseg-unfinished"
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", "attributes.json", "info")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from yseg.config import Domain, InputError
@@ -46,8 +47,9 @@ DATASETS = {
 }
 
 
-def resolve(domain: Domain, data_dir: str, flag: str = "domain", data_dir_flag: str = "data_dir") -> Domain:
-    """A copy of a `yseg.config.Domain` whose empty fields are filled from its data set. No file is touched.
+def resolve(domain: Domain, data_dir: str, flag: str = "domain", data_dir_flag: str = "data_dir",
+            measured: Callable[[Domain], float] = lambda _: 0.0) -> Domain:
+    """A copy of a `yseg.config.Domain` whose empty fields are filled from its data set. No file is touched, but by `measured`.
 
     What the domain says itself goes before what the catalog says. If its image is not the data set's own, nothing is filled in
     and `dataset` is "" in the result, as labels, pixel size and licence are another volume's. If its labels are not the data
@@ -59,6 +61,7 @@ def resolve(domain: Domain, data_dir: str, flag: str = "domain", data_dir_flag: 
       data_dir: the folder with the data sets' own folders; needed for named data sets only.
       flag: what messages call the domain.
       data_dir_flag: what messages call data_dir.
+      measured: gives the pixel size that a Domain's image says of itself, 0 if none; it is asked if nothing else says one.
 
     Returns:
       Domain with an image and a pixel size; with labels it also has a rule for foreground (default ">0"). A phantom knows its
@@ -75,7 +78,7 @@ def resolve(domain: Domain, data_dir: str, flag: str = "domain", data_dir_flag: 
         raise InputError(f"{data_dir_flag} is empty: {flag}.dataset={domain.dataset} needs the folder of the data sets"
                          " (or set the environment variable YSEG_DATA)")
     filled = _filled(domain, data_dir)
-    pixel_size_nm = filled.pixel_size_nm or _phantom_pixel_size_nm(filled.image)
+    pixel_size_nm = filled.pixel_size_nm or _phantom_pixel_size_nm(filled.image) or measured(filled)
     if pixel_size_nm <= 0:
         unused = ""
         if domain.dataset and not filled.dataset:

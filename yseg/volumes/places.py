@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from yseg.volumes.stores import CLOUDS, HDF5
+from yseg.volumes.hdf5 import HDF5
+from yseg.volumes.stores import CLOUDS
 
 
 def is_url(spec: str) -> bool:

@@ -1,56 +1,44 @@
-"""Volumes that are chunked arrays: Zarr, N5 and Neuroglancer precomputed, on a disk or in the cloud, and HDF5.
+"""Volumes that are chunked arrays, which TensorStore reads: Zarr, N5 and Neuroglancer precomputed, on a disk or on a server."""
 
-TensorStore reads all but HDF5, which h5py reads.
-"""
-
-import contextlib
+import functools
+import json
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
-import h5py
 import numpy as np
 import tensorstore as ts
 
 from yseg.config import InputError
+from yseg.volumes.axes import Axis, arranged, kind_of
+from yseg.volumes.chunks import checked, missing_chunks, missing_note
+from yseg.volumes.multiscales import Level, levels, nearest
+from yseg.volumes.opened import OpenedVolume, Request, first_line
+from yseg.volumes.voxel_size import nm_of, with_sizes
 
-CACHE_BYTES = 2**27  # decoded data kept for each volume, so that patches of one section do not decode it again and again
-NUMBERS = "uif"  # kinds of NumPy types that a volume may have
 CLOUDS = ("s3", "gs")
+SERVERS = (*CLOUDS, "http", "https")
 CHUNKED = (".zarr", ".n5", ".precomputed")
-HDF5 = (".h5", ".hdf5", ".hdf")
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
+_OTHER_METADATA = {"attributes.json": ("dimensions", "n5"), "info": ("scales",)}  # file: keys of which it must have one
+_PARENTS = 4  # folders above an array in which the metadata of its image may be
+_NAMED = 8  # arrays of a group that a message names
 _ANSWER_SECONDS = 60.0  # a store in the cloud that has not answered by then is not there
+_LOCAL_READS, _REMOTE_READS = 8, 32  # chunks that are read at once
 # Where the credentials for S3 may be; where none of these is, access is anonymous.
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
                 "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
 _CREDENTIAL_FILES = (".aws/credentials", ".aws/config")
-_ONE_AT_A_TIME = threading.Lock()  # the HDF5 library lets one thread in, whatever the file
-
-
-def times(shape: Sequence[int]) -> str:
-    """A shape for messages."""
-    return " x ".join(str(size) for size in shape)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, without TensorStore's machine-readable appendix."""
-    lines = str(error).split(" [tensorstore_spec=")[0].split(" [source locations=")[0].splitlines()
-    return lines[0].strip() if lines else type(error).__name__
-
-
-# --- Zarr, N5, precomputed ---
 
 
 def is_chunked(spec: str) -> bool:
-    """Whether a spec names an array that TensorStore reads: by the name of one of its folders, or by what is in it."""
+    """Whether a spec names an array that TensorStore reads, or a group: by the name of one of its folders, or by its files."""
     parts = urlsplit(spec)
     if "://" in spec:
-        return parts.scheme in CLOUDS and any(part.endswith(CHUNKED) for part in PurePosixPath(parts.path).parts)
-    return any(part.endswith(CHUNKED) for part in Path(spec).parts) or has_zarr_metadata(spec)
+        return parts.scheme in SERVERS and any(part.endswith(CHUNKED) for part in PurePosixPath(parts.path).parts)
+    return any(part.endswith(CHUNKED) for part in Path(spec).parts) or has_zarr_metadata(spec) or _has_other_metadata(spec)
 
 
 def has_zarr_metadata(path: str) -> bool:
@@ -58,46 +46,248 @@ def has_zarr_metadata(path: str) -> bool:
     return any(os.path.isfile(os.path.join(path, file)) for file in _METADATA)
 
 
-def open_chunked(spec: str, name: str) -> ts.TensorStore:
-    """The TensorStore [z, y, x] of a Zarr, N5 or precomputed array; of the latter, its largest scale.
+def _has_other_metadata(path: str) -> bool:
+    """Whether a folder holds an N5 array or group, or a precomputed volume."""
+    for name, keys in _OTHER_METADATA.items():
+        try:
+            found = json.loads(Path(path, name).read_bytes())
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and any(key in found for key in keys):
+            return True
+    return False
+
+
+def open_chunked(request: Request) -> OpenedVolume:
+    """A Zarr, N5 or precomputed array, or that of a group that holds one; of several resolutions the one that is asked for.
 
     Args:
-      spec: a path, s3://BUCKET/PATH or gs://BUCKET/PATH. Credentials for the former come from where `_CREDENTIALS` say;
-        AWS_ENDPOINT_URL names another service than Amazon's.
-      name: what messages call it.
+      request: its spec is a path, s3://BUCKET/PATH, gs://BUCKET/PATH or http(s)://HOST/PATH. Credentials for the first come from
+        where `_CREDENTIALS` say; AWS_ENDPOINT_URL names another service than Amazon's.
 
     Raises:
       InputError: there is no such array, no access to it, or it is no volume.
     """
-    context = {"cache_pool": {"total_bytes_limit": CACHE_BYTES}}
-    if "://" in spec:
-        kvstore, more = _in_the_cloud(spec)
-        context |= more
-    else:
-        kvstore = {"driver": "file", "path": os.path.join(spec, "")}
+    place = _Place.of(request.spec, request.name)
+    node = _node(place, "")
+    if node is None:
+        found = _arrays_below(place, None)
+        if not found:
+            anonymous = ", read without credentials" if place.is_anonymous else ""
+            raise InputError(f"{request.name}: not a Zarr, N5 or precomputed array{anonymous}")
+        return _open_only(found, request)
+    if node.driver == "neuroglancer_precomputed":
+        return _open_precomputed(place, node, request)
+    if node.is_array:
+        return _open_array(place, "", node, _axes_from_above(place), request)
+    image = levels(node.attributes, request.name)
+    if not image:
+        return _open_only(_arrays_below(place, node), request)
+    level = image[nearest([level.pixel_nm for level in image], request.near_nm)]
+    array = _node(place, level.path)
+    if array is None or not array.is_array:
+        raise InputError(f"{request.name}: has no array {level.path}, which its metadata (multiscales) name")
+    return _open_array(place, level.path, array, level.axes, request)
+
+
+def _open_only(found: Sequence[str], request: Request) -> OpenedVolume:
+    """The array of a group, if it holds one alone."""
+    spec = request.spec.rstrip("/")
+    if len(found) != 1:
+        names = ", ".join([*found[:_NAMED], *(["..."] if len(found) > _NAMED else [])])
+        which = f"one of {names}" if names else f"for example {spec}/0"
+        raise InputError(f"{request.name}: a group; name the array in it, {which}")
+    return open_chunked(request._replace(spec=f"{spec}/{found[0]}"))
+
+
+def _open_array(place: "_Place", path: str, node: "_Node", axes: Sequence[Axis] | None, request: Request) -> OpenedVolume:
+    """An array of Zarr or N5; axes: as an image's metadata name them, None = they do not."""
+    store = place.open({"driver": node.driver}, path)
+    x_first = node.driver == "n5"
+    if axes is None:
+        axes = with_sizes(_own_axes(store), node.attributes, x_first=x_first)
+        if x_first and not any(kind_of(axis.name) for axis in axes):
+            store, axes = store.T, list(axes)[::-1]
+    missing = 0
+    if place.folder is not None and not request.labels:
+        missing = missing_chunks(place.folder / path, store)
+    return _finished(store, axes, place, request)._replace(notes=missing_note(request.name, missing))
+
+
+def _finished(store: ts.TensorStore, axes: Sequence[Axis], place: "_Place", request: Request) -> OpenedVolume:
+    opened = arranged(store, axes, request)
+    threads = _REMOTE_READS if place.folder is None else _LOCAL_READS
+    return opened._replace(store=checked(opened.store, request.name, threads))
+
+
+def _own_axes(store: ts.TensorStore) -> list[Axis]:
+    """The axes of an array as its own metadata name them."""
+    units = store.dimension_units or (None,) * store.rank
+    return [Axis(label, None if unit is None else nm_of(unit.multiplier, unit.base_unit))
+            for label, unit in zip(store.domain.labels, units, strict=True)]
+
+
+def _axes_from_above(place: "_Place") -> Sequence[Axis] | None:
+    """The axes of a Zarr array as the metadata of a group above it name them, of whose image it is a resolution."""
+    path, above = "", place
+    for _ in range(_PARENTS):
+        step = above.parent()
+        if step is None:
+            return None
+        above, path = step[0], f"{step[1]}/{path}".strip("/")
+        try:
+            node = _node(above, "")
+        except InputError:
+            return None
+        level: Level | None = next((level for level in levels(node.attributes, above.name) if level.path == path),
+                                   None) if node else None
+        if level:
+            return level.axes
+    return None
+
+
+def _open_precomputed(place: "_Place", node: "_Node", request: Request) -> OpenedVolume:
     try:
-        store = ts.open({"driver": "auto", "kvstore": kvstore}, read=True, context=ts.Context(context),
-                        recheck_cached_data="open").result(timeout=_ANSWER_SECONDS)
-    except TimeoutError as error:
-        raise InputError(f"{name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
-    except (ValueError, PermissionError) as error:
-        if os.path.isfile(os.path.join(spec, ".zgroup")) or '"group"' in str(error):
-            raise InputError(f"{name}: a Zarr group; name the array in it, for example {spec.rstrip('/')}/0") from error
-        anonymous = ", read without credentials" if context.get("aws_credentials") == {"type": "anonymous"} else ""
-        raise InputError(f"{name}: not a Zarr, N5 or precomputed array{anonymous} ({first_line(error)})") from error
-    driver = store.spec().to_json()["driver"]
-    if driver == "neuroglancer_precomputed":
-        if store.shape[3] != 1:
-            raise InputError(f"{name}: {store.shape[3]} channels; must be one")
-        store = store[..., 0]
-    if driver in ("n5", "neuroglancer_precomputed"):
-        store = store.T  # stored with x first
-    return as_volume(store, name)
+        sizes = [max(scale["resolution"][:2]) for scale in node.attributes["scales"]]
+        order = np.argsort(sizes, kind="stable")
+        index = int(order[nearest([sizes[number] for number in order], request.near_nm)])
+        scale = node.attributes["scales"][index]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(f"{request.name}: its info cannot be understood ({type(error).__name__}: {error})") from error
+    store = place.open({"driver": node.driver, "scale_index": index}, "")
+    axes = [Axis(name, size) for name, size in zip("xyzc", [*map(float, scale["resolution"]), None], strict=True)]
+    missing = 0
+    if place.folder is not None and not request.labels and not scale.get("sharding"):
+        missing = missing_chunks(place.folder / scale["key"], store[..., 0])
+    return _finished(store, axes, place, request)._replace(notes=missing_note(request.name, missing))
+
+
+# --- What is where ---
+
+
+class _Node(NamedTuple):
+    """What a folder of a store is: an array or a group."""
+
+    driver: str  # of TensorStore
+    is_array: bool
+    attributes: Mapping[str, Any]
+    members: Sequence[str] = ()  # arrays below a group, where its metadata list them
+
+
+class _Place(NamedTuple):
+    """A folder on a disk or on a server."""
+
+    kvstore: dict[str, Any]  # of TensorStore, with a path that ends in /
+    context: ts.Context
+    is_anonymous: bool
+    folder: Path | None  # on a disk
+    name: str  # what messages call it
+
+    @classmethod
+    def of(cls, spec: str, name: str) -> "_Place":
+        if "://" in spec:
+            kvstore, more = _in_the_cloud(spec)
+        else:
+            kvstore, more = {"driver": "file", "path": os.path.join(os.path.abspath(spec), "")}, {}
+        context = ts.Context({"cache_pool": {"total_bytes_limit": 0}, **more})
+        return cls(kvstore, context, more.get("aws_credentials") == {"type": "anonymous"},
+                   None if "://" in spec else Path(spec).absolute(), name)
+
+    def below(self, path: str) -> dict[str, Any]:
+        """The key-value store of a folder in this one."""
+        return {**self.kvstore, "path": f"{self.kvstore['path']}{path}/" if path else self.kvstore["path"]}
+
+    def parent(self) -> tuple["_Place", str] | None:
+        """(the folder above, the name of this one in it); None at the top."""
+        above, _, last = self.kvstore["path"].rstrip("/").rpartition("/")
+        if not above or not last:
+            return None
+        return self._replace(kvstore={**self.kvstore, "path": f"{above}/"}, folder=self.folder and self.folder.parent), last
+
+    def json(self, path: str) -> dict[str, Any] | None:
+        """What a JSON file holds; None if it is not there."""
+        folder, _, file = path.rpartition("/")
+        try:
+            read = ts.KvStore.open(self.below(folder), context=self.context).result().read(file).result(timeout=_ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise InputError(f"{self.name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
+        except (PermissionError, ValueError, NotImplementedError, OSError) as error:
+            if self.kvstore["driver"] == "http" and "403" in str(error):
+                return None  # what such a server says of a file that is not there, if nobody may list its files
+            anonymous = ", read without credentials" if self.is_anonymous else ""
+            raise InputError(f"{self.name}: {path} cannot be read{anonymous} ({first_line(error)})") from error
+        if read.state != "value":
+            return None
+        try:
+            found = json.loads(read.value)
+        except ValueError as error:
+            raise InputError(f"{self.name}: {path} is damaged ({first_line(error)})") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{self.name}: {path} is damaged (it is no JSON object)")
+        return found
+
+    def open(self, spec: dict[str, Any], path: str) -> ts.TensorStore:
+        """Open an array in this folder."""
+        try:
+            return ts.open({**spec, "kvstore": self.below(path)}, read=True, context=self.context,
+                           recheck_cached_data="open").result(timeout=_ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise InputError(f"{self.name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
+        except (ValueError, OSError, NotImplementedError) as error:
+            raise InputError(f"{self.name}: cannot be opened ({first_line(error)})") from error
+
+
+def _node(place: _Place, path: str) -> _Node | None:
+    """What is in a folder; None if it has no metadata of a format that is known."""
+    inside = functools.partial(os.path.join, path) if path else str
+    found = place.json(inside("zarr.json"))
+    if found is not None:
+        attributes = found.get("attributes") or {}
+        inner = (found.get("consolidated_metadata") or {}).get("metadata") or {}
+        return _Node("zarr3", found.get("node_type") == "array", attributes,
+                     [name for name, member in inner.items() if member.get("node_type") == "array"])
+    array, group = place.json(inside(".zarray")), None
+    if array is None:
+        group = place.json(inside(".zgroup"))
+    if array is not None or group is not None:
+        listed = (place.json(inside(".zmetadata")) or {}).get("metadata") or {} if array is None else {}
+        return _Node("zarr", array is not None, place.json(inside(".zattrs")) or {},
+                     [name.removesuffix("/.zarray") for name in listed if name.endswith("/.zarray")])
+    found = place.json(inside("attributes.json"))
+    if found is not None:
+        return _Node("n5", "dimensions" in found and "blockSize" in found, found)
+    found = place.json(inside("info"))
+    return _Node("neuroglancer_precomputed", True, found) if found is not None else None
+
+
+def _arrays_below(place: _Place, node: _Node | None) -> list[str]:
+    """The arrays in a group, and the images of several resolutions, as paths."""
+    if place.folder is None:
+        return sorted(node.members) if node else []
+    found: list[str] = []
+
+    def walk(path):
+        for entry in sorted(os.scandir(place.folder / path), key=lambda entry: entry.name):
+            if not entry.is_dir() or len(found) > _NAMED:
+                continue
+            inner = f"{path}/{entry.name}".strip("/")
+            member = _node(place, inner)
+            if member and (member.is_array or levels(member.attributes, place.name)):
+                found.append(inner)
+            else:
+                walk(inner)
+
+    walk("")
+    return found
 
 
 def _in_the_cloud(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(key-value store, context) of TensorStore for an s3:// or gs:// URL."""
+    """(key-value store, context) of TensorStore for an s3://, gs:// or http(s):// URL."""
     parts = urlsplit(spec)
+    if parts.scheme in ("http", "https"):
+        path = unquote(parts.path).rstrip("/")  # TensorStore quotes it
+        return {"driver": "http", "base_url": f"{parts.scheme}://{parts.netloc}", "path": f"{path}/"}, {
+            "http_request_retries": {"max_retries": 3, "initial_delay": "200ms", "max_delay": "2s"}}
     place = {"bucket": parts.netloc, "path": f"{parts.path.strip('/')}/"}
     if parts.scheme == "gs":
         return {"driver": "gcs", **place}, {}
@@ -106,86 +296,3 @@ def _in_the_cloud(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
     given = any(os.environ.get(variable) for variable in _CREDENTIALS) or any(
         (Path.home() / file).exists() for file in _CREDENTIAL_FILES)
     return {"driver": "s3", **place}, {"aws_credentials": {"type": "default" if given else "anonymous"}}
-
-
-def as_volume(store: ts.TensorStore, name: str) -> ts.TensorStore:
-    """A TensorStore as [z, y, x] that starts at 0, without labels; truth values become 0 and 1."""
-    if store.rank not in (2, 3) or 0 in store.shape:
-        raise InputError(f"{name}: shape {times(store.shape)}; must be [z, y, x] or [y, x] and not empty")
-    store = ts.cast(store, ts.uint8) if store.dtype == ts.bool else store
-    if store.dtype.numpy_dtype.kind not in NUMBERS:
-        raise InputError(f"{name}: type {store.dtype.name}; must be integers or floats")
-    store = store[ts.d[:].translate_to[0]][ts.d[:].label[("",) * store.rank]]
-    return store if store.rank == 3 else store[ts.newaxis]
-
-
-# --- HDF5 ---
-
-
-def is_hdf5(spec: str) -> bool:
-    """Whether a spec is FILE.h5:DATASET, or the file alone."""
-    return "://" not in spec and Path(_hdf5_parts(spec)[0]).suffix.lower() in HDF5
-
-
-def _hdf5_parts(spec: str) -> tuple[str, str]:
-    """(file, dataset), the dataset empty if it is not given."""
-    file, colon, dataset = spec.rpartition(":")
-    return (file, dataset) if colon and Path(file).suffix.lower() in HDF5 else (spec, "")
-
-
-def open_hdf5(spec: str, name: str) -> ts.TensorStore:
-    """The TensorStore [z, y, x] of a dataset in an HDF5 file, FILE.h5:DATASET. The file is open only while a chunk is read.
-
-    Raises:
-      InputError: no such file or dataset, or the dataset is no volume; while reading, the same, a dataset of another shape or
-        type than before, or data that cannot be decoded.
-    """
-    file, dataset = _hdf5_parts(spec)
-    if not os.path.isfile(file):
-        raise InputError(f"{name}: no such file or folder")
-    file = os.path.abspath(file)  # the working folder may be another when it is read
-    with _hdf5_volume(file, dataset, name) as found:
-        shape, dtype = found.shape, found.dtype
-        chunks = found.chunks or (*(1,) * (found.ndim - 2), *shape[-2:])
-
-    def read(domain: ts.IndexDomain, array: np.ndarray, _: ts.VirtualChunkedReadParameters) -> None:
-        with _hdf5_volume(file, dataset, name) as found:
-            if (found.shape, found.dtype) != (shape, dtype):
-                raise InputError(f"{name}: is no longer what it was when it was opened ({times(shape)}, {dtype}), but"
-                                 f" {times(found.shape)}, {found.dtype}")
-            try:
-                array[...] = found[domain.index_exp]
-            except OSError as error:
-                raise InputError(f"{name}: cannot be read ({first_line(error)})") from error
-
-    store = ts.virtual_chunked(
-        read, dtype=ts.dtype(np.dtype(dtype).newbyteorder("=")), shape=shape,
-        chunk_layout=ts.ChunkLayout(read_chunk_shape=chunks),
-        context=ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}}))
-    return as_volume(store, name)
-
-
-@contextlib.contextmanager
-def _hdf5_volume(path: str, dataset: str, name: str) -> Iterator[h5py.Dataset]:
-    """A context manager that opens an HDF5 file and yields a dataset of it; InputError if that is no volume."""
-    with _ONE_AT_A_TIME:
-        try:
-            file = h5py.File(path, "r", locking="best-effort")
-        except OSError as error:
-            raise InputError(f"{name}: cannot be read as HDF5 ({first_line(error)})") from error
-        with file:
-            found = file.get(dataset) if dataset else None
-            if not isinstance(found, h5py.Dataset):
-                allowed = ", ".join(_datasets(file)) or "none, as it is empty"
-                raise InputError(f"{name}: must be {path}:DATASET, with one of {allowed}")
-            if found.ndim not in (2, 3) or 0 in found.shape or found.dtype.kind not in NUMBERS + "b":
-                raise InputError(f"{name}: shape {times(found.shape)}, type {found.dtype}; must be [z, y, x] or [y, x] of"
-                                 " numbers")
-            yield found
-
-
-def _datasets(file: h5py.File) -> list[str]:
-    """The names of all datasets in an HDF5 file."""
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return names

@@ -1,0 +1,58 @@
+"""NIfTI volumes (.nii, .nii.gz), which nibabel reads."""
+
+import os
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from yseg.config import InputError
+from yseg.volumes.axes import Axis, arranged
+from yseg.volumes.chunks import of_array
+from yseg.volumes.opened import NUMBERS, OpenedVolume, Request, first_line
+from yseg.volumes.voxel_size import nm_of
+
+NIFTI = (".nii", ".nii.gz")
+_NAMES = "xyztc"
+
+
+class _Array:
+    """The voxels of a NIfTI file as an array with the last axis first, read in parts; the file's scale is applied."""
+
+    def __init__(self, image: nibabel.Nifti1Image):
+        self._proxy = image.dataobj
+        self.shape = tuple(image.shape)[::-1]
+        self.dtype = np.asarray(self._proxy[(slice(0, 1),) * len(self.shape)]).dtype
+
+    def __getitem__(self, index):
+        return np.asarray(self._proxy[index[::-1]]).T
+
+
+def open_nifti(request: Request) -> OpenedVolume:
+    """A NIfTI file: x, y, z as they are stored, whatever they mean in the patient. A compressed one is read into memory.
+
+    Raises:
+      InputError: it is no NIfTI file, cut short, or in colour.
+    """
+    path = os.path.abspath(request.spec)
+    try:
+        image: Any = nibabel.load(path)
+        if not isinstance(image, nibabel.Nifti1Image):
+            raise ValueError("another format")
+        proxy: Any = image.dataobj
+        needed = proxy.offset + image.get_data_dtype().itemsize * int(np.prod(image.shape))
+        if path.lower().endswith(".gz"):
+            values: Any = np.asanyarray(proxy).T
+        elif os.path.getsize(path) < needed:
+            raise ValueError("its data are cut short")
+        else:
+            values = _Array(image)
+        kind, shape, header = values.dtype.kind, values.shape, image.header
+    except Exception as error:
+        raise InputError(f"{request.name}: cannot be read as NIfTI ({first_line(error)})") from error
+    if kind not in NUMBERS or len(shape) > len(_NAMES):
+        raise InputError(f"{request.name}: type {values.dtype}, {len(shape)} axes; must be integers or floats with x, y and z")
+    unit = header.get_xyzt_units()[0]
+    sizes = [nm_of(float(f"{size:.7g}"), unit) for size in header.get_zooms()[:3]]
+    axes = [Axis(name, size) for name, size in zip(_NAMES, [*sizes, None, None], strict=False)][:len(shape)]
+    return arranged(of_array(values), axes[::-1], request)

@@ -1,0 +1,62 @@
+"""What every reader of volumes shares: what it is asked for, what it gives, and words for messages."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorstore as ts
+
+from yseg.config import InputError
+
+CACHE_BYTES = 2**27  # decoded data kept for each volume, so that patches of one section do not decode it again and again
+NUMBERS = "uif"  # kinds of NumPy types that a volume may have
+VoxelSize = tuple[float | None, float | None, float | None]  # of (z, y, x) in nm; None where a file says nothing
+
+
+class VolumeNotice(UserWarning):
+    """What the user should know of a volume that is read all the same; one line."""
+
+
+class Request(NamedTuple):
+    """What is to be opened."""
+
+    spec: str
+    name: str  # what messages call it
+    channel: int | None = None  # which one, if there are several; None = there must be one
+    channel_flag: str = ""  # the flag that chooses it, for messages; "" = it cannot be chosen
+    near_nm: float | None = None  # of several resolutions: the pixel size that is wanted; None = the finest
+    labels: bool = False  # whether values are indices, which are never scaled
+
+
+class OpenedVolume(NamedTuple):
+    """A volume, and what its file says of it."""
+
+    store: ts.TensorStore  # [z, y, x]
+    voxel_nm: VoxelSize = (None, None, None)
+    numbers: tuple[int, ...] | None = None  # of the sections, from the names of their files; None = they have none
+    notes: tuple[str, ...] = ()  # what the user should know, such as chunks that are missing; one line each
+
+
+def times(shape: Sequence[int]) -> str:
+    """A shape for messages."""
+    return " x ".join(str(size) for size in shape)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, without TensorStore's machine-readable appendix."""
+    lines = str(error).split(" [tensorstore_spec=")[0].split(" [source locations=")[0].splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def as_volume(store: ts.TensorStore, name: str) -> ts.TensorStore:
+    """A TensorStore [z, y, x] or [y, x] as [z, y, x] that starts at 0, without labels; truth values become 0 and 1.
+
+    Raises:
+      InputError: it is empty, has another number of axes, or no numbers.
+    """
+    if store.rank not in (2, 3) or 0 in store.shape:
+        raise InputError(f"{name}: shape {times(store.shape)}; must be [z, y, x] or [y, x] and not empty")
+    store = ts.cast(store, ts.uint8) if store.dtype == ts.bool else store
+    if store.dtype.numpy_dtype.kind not in NUMBERS:
+        raise InputError(f"{name}: type {store.dtype.name}; must be integers or floats")
+    store = store[ts.d[:].translate_to[0]][ts.d[:].label[("",) * store.rank]]
+    return store if store.rank == 3 else store[ts.newaxis]
