@@ -57,6 +57,13 @@ def test_every_knob_has_a_meaning_and_a_default_of_its_type_within_its_range():
     assert [flag for flag, expected, _, value in listed if value is None and not may_be_empty(expected)] == []
 
 
+@pytest.mark.parametrize("name", ["seed", "optimizer.steps"])
+def test_whole_numbers_beyond_what_jax_counts_with_are_refused(name):
+    fields = {"seed": 2**31} if name == "seed" else {"optimizer": Optimizer(steps=2**31)}
+    assert refused(**fields) == f"--config.{name}=2147483648: must be at most 2147483647"
+    check(Experiment(seed=2**31 - 1))
+
+
 # --- Several steps in one call ---
 
 

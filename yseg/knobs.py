@@ -6,6 +6,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+LARGEST = 2**31 - 1  # whole number that a knob may be: what JAX counts with
+
 
 class InputError(ValueError):
     """A flag, config or input that the user has to change; the message is one line that names it."""
@@ -57,6 +59,8 @@ def _check_type(flag, expected, value):
         raise InputError(f"{flag}={value!r}: must be {names[expected]}")
     if expected is float and not math.isfinite(value):
         raise InputError(f"{flag}={value!r}: must be finite")
+    if expected is int and abs(value) > LARGEST:
+        raise InputError(f"{flag}={value!r}: must be at most {LARGEST}")
 
 
 _BOUNDS = (

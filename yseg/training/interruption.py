@@ -15,7 +15,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._held = False
+        self._held = self._waits = False
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -25,7 +25,8 @@ class Interruption:
             yield
         finally:
             self._held = False
-        if self.received is not None:
+        if self._waits:
+            self._waits = False
             raise KeyboardInterrupt
 
     def receive(self, number: int, frame: object) -> None:
@@ -34,6 +35,7 @@ class Interruption:
         self.received = number
         if not self._held:
             raise KeyboardInterrupt
+        self._waits = True
 
 
 @contextlib.contextmanager

@@ -94,11 +94,13 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
                 lines[-1]["images_per_second"] = images * (done - timed_from) / seconds if done > timed_from else None
             bar.update(done, loss=float(np.mean([line["loss"] for line in lines])),
                        images_per_second=lines[0]["images_per_second"])
-            for number, (member, line) in enumerate(zip(members, lines, strict=True)):
-                if validates:
+            if validates:
+                for number, (member, line) in enumerate(zip(members, lines, strict=True)):
                     line |= member.validate(_own(state, number, together), done == steps)
-                member.recorder.write({"step": done, **line})
-            pending.clear()
+            with signals.held():
+                for member, line in zip(members, lines, strict=True):
+                    member.recorder.write({"step": done, **line})
+                pending.clear()
 
         def estimated():
             states = [member.estimate(_own(state, number, together)) for number, member in enumerate(members)]
