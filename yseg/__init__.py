@@ -5,7 +5,7 @@
     yseg.load_run(workdir), yseg.load_model(folder)      a trained network; evaluate, segment and predict take it
     yseg.predict(network, array, pixel_size_nm=...)      probabilities of an array, without files
     yseg.export(workdir, output), yseg.cross_validate(start, workdir, folds), yseg.open_volume(spec)
-    yseg.convert(image, output, pixel_size_nm)      the same volume in another format
+    yseg.convert(image, output)                     the same volume in another format
     yseg.losses, yseg.methods, yseg.models      the parts, for programs of one's own
     yseg.Experiment, yseg.Domain, ...      the config, see yseg.config; yseg.InputError is what a user has to change
 """

@@ -5,15 +5,12 @@ evaluation. Where a verb takes the folder of a run it also takes a `TrainedNetwo
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
@@ -40,6 +37,7 @@ from yseg.runs.population import train_population
 from yseg.runs.samples import copying, middle_section
 from yseg.runs.stages import adapting, finetuning
 from yseg.trained.export import export
+from yseg.trained.names import in_a_name, name_in_files, title_of
 from yseg.trained.network import TrainedNetwork, network_of
 from yseg.trained.threshold import chosen_threshold
 from yseg.volumes.catalog import DATASETS
@@ -206,8 +204,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     choice = read_choice(network.reports)
     chosen = choice is None or choice.adapted
     eight, plausible = config.inference.test_time_augmentation, config.inference.plausible_objects
-    differs = [*(_name_of_volume(known) if image else ["source"] if domain == "source" else []),
-               *([f"region_{_in_a_name(str(box))}"] if region else []),
+    differs = [*([name_in_files(known)] if image else ["source"] if domain == "source" else []),
+               *([f"region_{in_a_name(str(box))}"] if region else []),
                *([f"{network.statistics}_statistics"] if network.statistics != usual else []),
                *([MATCHED] if threshold == MATCHED
                  else [f"threshold_{number!r}"] if number != config.inference.threshold else []),
@@ -216,7 +214,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
                *(["plausible" if plausible else "all_objects"] if plausible != own.inference.plausible_objects else [])]
     suffix = "".join(f"_{part}" for part in differs)
     iou = "undefined" if results["iou"] is None else f"{results['iou']:.4f}"
-    title = f"{config.name}: {_name(known.image)}, section {shown.start[0]}; IoU of the region {iou}"
+    title = f"{config.name}: {title_of(known.image)}, section {shown.start[0]}; IoU of the region {iou}"
     with reporting(network.reports, f"results{suffix}.json and pictures"):
         write_whole(network.reports / f"results{suffix}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
         overlay(volume.image_in_files(shown)[0], predicted[shown.relative_to(kept).slices][0],
@@ -278,7 +276,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
             for kind, spec in outputs.items()}
         write_segmentation(blocks, stores, box, number)
     if network.reports is not None:
-        title = f"{network.config.name}: {_name(known.image)}, section {shown.start[0]}"
+        title = f"{network.config.name}: {title_of(known.image)}, section {shown.start[0]}"
         with reporting(network.reports, "pictures"):
             overlay(volume.image_in_files(shown)[0], picture[0], network.reports / REPORT / "segmentation.png",
                     title=title, pixel_size_nm=volume.pixel_size_nm)
@@ -384,21 +382,3 @@ def _with_progress(blocks: Blocks, box: Box, description: str, quiet: bool) -> I
             yield place, probabilities
             done += int(np.prod(place.shape))
             bar.update(done // section)
-
-
-def _name(spec):
-    """A volume's name for titles."""
-    return spec.split("?")[0] if "://" in spec else Path(spec).name
-
-
-def _name_of_volume(known: Domain) -> list[str]:
-    """A volume and its labels in the name of a file: readable, and another one for all that is scored in another way."""
-    reading = [known.section_nm, known.metadata, known.channel]
-    what = json.dumps([known.image, known.labels, known.foreground, known.unlabelled, known.pixel_size_nm,
-                       *(reading if reading != [Domain.section_nm, Domain.metadata, Domain.channel] else []),
-                       *([known.mask] if known.mask else [])])
-    return [f"{_in_a_name(Path(_name(known.image)).stem)[:40]}_{hashlib.sha256(what.encode()).hexdigest()[:8]}"]
-
-
-def _in_a_name(text):
-    return re.sub(r"[^\w.-]+", "-", text)

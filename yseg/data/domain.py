@@ -5,7 +5,7 @@ import functools
 import os
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import tensorstore as ts
@@ -316,7 +316,8 @@ def given_domain(config: Experiment, image: str, *, labels: str | None = None, p
             foreground=given.foreground or (known.foreground if own_labels else ""),
             unlabelled=given.unlabelled or (known.unlabelled if own_labels else ""))
     # What is read is the same, so that what is said of it below may follow.
-    given = absolute(dataclasses.replace(given, **{name: value for name, value in reading.items() if value is not None}))
+    changed: dict[str, Any] = {name: value for name, value in reading.items() if value is not None}
+    given = absolute(dataclasses.replace(given, **changed))
     if pixel_size_nm is not None and not pixel_size_nm > 0:
         raise InputError(f"--pixel_size_nm={pixel_size_nm}: must be above 0")
     if foreground:

@@ -18,7 +18,9 @@ from yseg.config import InputError
 from yseg.data.box import Box, evenly_spaced, triple
 from yseg.data.labels import parse_rule
 from yseg.data.lazy import computed
-from yseg.volumes.volume import check_pair, open_volume
+from yseg.volumes.opened import OpenedVolume
+from yseg.volumes.pairs import check_pair
+from yseg.volumes.volume import read_volume
 
 BORDER, NODATA = "border", "nodata="  # see `yseg.config.Domain.mask`
 UNLABELLED = "unlabelled"  # see `yseg.config.Domain.nan`
@@ -116,8 +118,9 @@ def _mask(image, mask, nan, image_flag, mask_flag):
     if mask.startswith(NODATA):
         nothing = _grey_level(mask, mask_flag)
     elif mask and mask != BORDER:
-        given = open_volume(mask, mask_flag)
-        check_pair(image, given, image_flag, mask_flag)
+        found = read_volume(mask, mask_flag, labels=True)
+        check_pair(OpenedVolume(image), found, image_flag, mask_flag)
+        given = found.store
     if not (mask or may_be_nan):
         return None
 

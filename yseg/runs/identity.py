@@ -9,7 +9,7 @@ import numpy as np
 
 from yseg.config import NONE, Experiment, InputError
 from yseg.data.box import Box, evenly_spaced, triple
-from yseg.volumes.volume import open_volume
+from yseg.volumes.volume import read_volume
 
 VOLUMES = "volumes.json"  # file of a run
 SECTIONS, SIDE = 3, 256  # what is looked at: so many sections, this much of the middle of each
@@ -19,14 +19,16 @@ Identity = dict[str, str]  # by knob, such as "target.image": the SHA-256 of a v
 
 def identity_of(config: Experiment) -> Identity:
     """What the volumes are that a resolved config trains on, labels among them."""
-    named = {"source.image": config.source.image, "source.labels": config.source.labels, "target.image": config.target.image}
+    named = {"source.image": config.source, "source.labels": config.source, "target.image": config.target}
     if config.target_labels.use != NONE:
-        named["target.labels"] = config.target.labels
-    return {name: _digest(spec, name) for name, spec in named.items() if spec}
+        named["target.labels"] = config.target
+    return {name: _digest(domain, name) for name, domain in named.items() if getattr(domain, name.split(".")[1])}
 
 
-def _digest(spec, name):
-    store = open_volume(spec, name)
+def _digest(domain, name):
+    what = name.split(".")[1]
+    labels = what == "labels"
+    store = read_volume(getattr(domain, what), name, channel=None if labels else domain.channel, labels=labels).store
     digest = hashlib.sha256(f"{tuple(store.shape)} {store.dtype.name}\n".encode())
     for box in _parts(store.shape):
         digest.update(np.ascontiguousarray(store[box.slices].read().result()).data)

@@ -9,21 +9,22 @@ from yseg.config import InputError
 from yseg.volumes.create import check_output, create_volume
 from yseg.volumes.header import IMAGE, LABELS
 from yseg.volumes.pyramid import blocks
-from yseg.volumes.volume import open_volume
+from yseg.volumes.volume import read_volume
 
 _BLOCK = (1, 4096, 4096)  # voxels that are held in memory
 
 
-def convert(image: str, output: str | os.PathLike[str], pixel_size_nm: float, *, section_nm: float | None = None,
-            labels: bool = False, format: str | None = None, overwrite: bool = False,
+def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float | None = None, section_nm: float | None = None,
+            channel: int | None = None, labels: bool = False, format: str | None = None, overwrite: bool = False,
             on_block: Callable[[tuple[slice, ...]], None] | None = None) -> str:
     """Write a volume in another format, with the same values.
 
     Args:
       image: a volume of any size, see `yseg.open_volume`.
       output: a path, or s3:// or gs:// URL, see `yseg.volumes.create.check_output`.
-      pixel_size_nm: size of a pixel in y and x.
-      section_nm: distance of two sections; None = unknown.
+      pixel_size_nm, section_nm: size of a pixel in y and x, and distance of two sections; None = as the file says, which may be
+        nothing of the latter.
+      channel: which of several; None = there must be one.
       labels: whether the values are labels and not grey levels: coarser levels have their mode and not their mean.
       format: how it is written, one of `yseg.volumes.header.FORMATS`; None = by the ending of its name.
       overwrite: replace the output if it exists and yseg wrote it.
@@ -40,12 +41,16 @@ def convert(image: str, output: str | os.PathLike[str], pixel_size_nm: float, *,
         if size is not None and not 0 < size < np.inf:
             raise InputError(f"--{name}={size}: must be above 0 and finite")
     check_output(output, overwrite, format=format, inputs=read)
-    volume = open_volume(image, "--image")
+    opened = read_volume(image, "--image", channel=channel, labels=labels)
+    volume, (apart, rows, columns) = opened.store, opened.voxel_nm
+    section_nm, size = section_nm or apart, pixel_size_nm or rows or columns
+    if not size:
+        raise InputError(f"--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image={image}, in nm")
     dtype = volume.dtype.numpy_dtype
     if labels and dtype.kind not in "ui":
         raise InputError(f"--labels: must be without, as --image={image} holds values of type {dtype}; labels are"
                          " whole numbers")
-    with create_volume(output, volume.shape, dtype, pixel_size_nm, section_nm=section_nm, kind=LABELS if labels else IMAGE,
+    with create_volume(output, volume.shape, dtype, size, section_nm=section_nm, kind=LABELS if labels else IMAGE,
                        overwrite=overwrite, format=format, inputs=read) as store:
         for place in blocks(volume.shape, _BLOCK):
             store[place].write(volume[place].read().result()).result()

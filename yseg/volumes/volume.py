@@ -6,7 +6,7 @@ This module and those that it opens files with are the only ones that touch volu
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
