@@ -22,8 +22,8 @@ def image(tmp_path):
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_volume_goes_through_every_format_and_back_to_the_bit(image, tmp_path, name):
-    output = yseg.convert(image, f"{tmp_path}/{name}", 4.6, section_nm=50.0)
-    back = yseg.convert(f"{output}{PLACES[name]}", tmp_path / "back.tif", 4.6)
+    output = yseg.convert(image, f"{tmp_path}/{name}", pixel_size_nm=4.6, section_nm=50.0)
+    back = yseg.convert(f"{output}{PLACES[name]}", tmp_path / "back.tif", pixel_size_nm=4.6)
     found = tifffile.imread(back)
     assert found.dtype == VALUES.dtype
     np.testing.assert_array_equal(found, VALUES)
@@ -31,10 +31,10 @@ def test_a_volume_goes_through_every_format_and_back_to_the_bit(image, tmp_path,
 
 def test_grey_levels_have_means_and_labels_the_most_frequent(image, tmp_path):
     cells = VALUES.reshape(3, 35, 2, 40, 2).transpose(0, 1, 3, 2, 4).reshape(3, 35, 40, 4)
-    grey = zarr.open_group(yseg.convert(image, tmp_path / "grey.zarr", 5.0), mode="r")
+    grey = zarr.open_group(yseg.convert(image, tmp_path / "grey.zarr", pixel_size_nm=5.0), mode="r")
     np.testing.assert_allclose(grey["1"][...], cells.mean(-1), atol=0.5)
     assert "image-label" not in grey.attrs["ome"]
-    labels = zarr.open_group(yseg.convert(image, tmp_path / "labels.zarr", 5.0, labels=True), mode="r")
+    labels = zarr.open_group(yseg.convert(image, tmp_path / "labels.zarr", pixel_size_nm=5.0, labels=True), mode="r")
     assert (labels["1"][...][..., None] == cells).any(-1).all()
     assert "image-label" in labels.attrs["ome"]
 
