@@ -68,6 +68,8 @@ def open_chunked(request: Request) -> OpenedVolume:
     Raises:
       InputError: there is no such array, no access to it, or it is no volume.
     """
+    if "://" not in request.spec and not os.path.isdir(request.spec):
+        raise InputError(f"{request.name}: a file; a Zarr, N5 or precomputed array is a folder")
     place = _Place.of(request.spec, request.name)
     node = _node(place, "")
     if node is None:
@@ -211,7 +213,7 @@ class _Place(NamedTuple):
             read = ts.KvStore.open(self.below(folder), context=self.context).result().read(file).result(timeout=_ANSWER_SECONDS)
         except TimeoutError as error:
             raise InputError(f"{self.name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
-        except (PermissionError, ValueError, NotImplementedError, OSError) as error:
+        except Exception as error:
             if self.kvstore["driver"] == "http" and "403" in str(error):
                 return None  # what such a server says of a file that is not there, if nobody may list its files
             anonymous = ", read without credentials" if self.is_anonymous else ""
@@ -233,7 +235,7 @@ class _Place(NamedTuple):
                            recheck_cached_data="open").result(timeout=_ANSWER_SECONDS)
         except TimeoutError as error:
             raise InputError(f"{self.name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
-        except (ValueError, OSError, NotImplementedError) as error:
+        except Exception as error:
             raise InputError(f"{self.name}: cannot be opened ({first_line(error)})") from error
 
 
@@ -267,7 +269,11 @@ def _arrays_below(place: _Place, node: _Node | None) -> list[str]:
     found: list[str] = []
 
     def walk(path):
-        for entry in sorted(os.scandir(place.folder / path), key=lambda entry: entry.name):
+        try:
+            entries = sorted(os.scandir(place.folder / path), key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"{place.name}: {path or 'it'} cannot be read ({error.strerror})") from error
+        for entry in entries:
             if not entry.is_dir() or len(found) > _NAMED:
                 continue
             inner = f"{path}/{entry.name}".strip("/")
