@@ -110,10 +110,21 @@ def _open_array(place: "_Place", path: str, node: "_Node", axes: Sequence[Axis] 
         axes = with_sizes(_own_axes(store), node.attributes, x_first=x_first)
         if x_first and not any(kind_of(axis.name) for axis in axes):
             store, axes = store.T, list(axes)[::-1]
+    elif x_first:
+        axes = _stored_order(axes, _own_axes(store))
     missing = 0
     if place.folder is not None and not request.labels:
         missing = missing_chunks(place.folder / path, store)
     return _finished(store, axes, place, request)._replace(notes=missing_note(request.name, missing))
+
+
+def _stored_order(axes: Sequence[Axis], own: Sequence[Axis]) -> list[Axis]:
+    """The axes of an image in N5 in the order of its arrays: as these name them, or else with x first (CellMap lists z first)."""
+    if any(kind_of(axis.name) for axis in own):
+        sizes = {kind_of(axis.name): axis.nm for axis in axes}
+        return [Axis(axis.name, sizes.get(kind_of(axis.name))) for axis in own]
+    kinds = [kind_of(axis.name) for axis in axes]
+    return list(axes)[::-1] if "x" in kinds[-1:] else list(axes)
 
 
 def _finished(store: ts.TensorStore, axes: Sequence[Axis], place: "_Place", request: Request) -> OpenedVolume:
