@@ -1,6 +1,7 @@
 """OME-Zarr, groups and precomputed volumes of several resolutions: which is opened, and what they say of it."""
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -108,6 +109,28 @@ def test_a_group_of_n5_names_its_arrays(tmp_path):
             (tmp_path / "a.n5" / "attributes.json").write_text(json.dumps(attributes))
         with pytest.raises(InputError, match=r"a group; name the array in it, one of labels, volumes/raw$"):
             read_volume(f"{tmp_path}/a.n5")
+
+
+@pytest.mark.parametrize(("axes", "own"), [("zyx", {}), ("xyz", {}), ("zyx", {"axes": ["x", "y", "z"]}),
+                                           ("xyz", {"axes": ["x", "y", "z"]})])
+def test_an_image_of_several_resolutions_in_n5(tmp_path, axes, own):
+    """N5 has no rule for it: CellMap lists z first, as NumPy sees its arrays, others x first, as they are stored."""
+    for level in range(2):
+        values, folder = VALUES[:, ::2**level, ::2**level], tmp_path / "a.n5" / f"s{level}" / "0" / "0"
+        folder.mkdir(parents=True)
+        sizes = values.shape[::-1]
+        (folder / "0").write_bytes(struct.pack(">HH3I", 0, 3, *sizes) + values.tobytes())
+        (tmp_path / "a.n5" / f"s{level}" / "attributes.json").write_text(json.dumps({
+            "dimensions": sizes, "blockSize": sizes, "dataType": "uint8", "compression": {"type": "raw"}, **own}))
+    scales = [[{"z": 50, "y": size, "x": size}[axis] for axis in axes] for size in (4, 8)]
+    (tmp_path / "a.n5" / "attributes.json").write_text(json.dumps({"multiscales": [{
+        "axes": [{"name": axis, "unit": "nanometer"} for axis in axes], "datasets": [
+            {"path": f"s{level}", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
+            for level, scale in enumerate(scales)]}]}))
+    for spec, level in (("a.n5", 1), ("a.n5/s0", 0), ("a.n5/s1", 1)):
+        opened = read_volume(f"{tmp_path}/{spec}", near_nm=8)
+        np.testing.assert_array_equal(opened.store.read().result(), VALUES[:, ::2**level, ::2**level])
+        assert opened.voxel_nm == (50, 4 << level, 4 << level)
 
 
 def precomputed(folder, sizes=(8, 16), channels=1):

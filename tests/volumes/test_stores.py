@@ -162,6 +162,15 @@ def test_hdf5_that_is_no_volume_is_refused(tmp_path):
     assert "cannot be read as HDF5" in refused(f"{path}:raw")
 
 
+def test_a_file_or_an_empty_folder_with_the_name_of_an_array_is_refused(tmp_path):
+    (tmp_path / "a.zarr").write_text("no folder")
+    (tmp_path / "b.zarr" / "0").mkdir(parents=True)
+    assert "a file; a Zarr, N5 or precomputed array is a folder" in refused(tmp_path / "a.zarr")
+    for spec in ("b.zarr", "b.zarr/0"):
+        assert "not a Zarr, N5 or precomputed array" in refused(tmp_path / spec)
+    assert "no such file" in refused(tmp_path / "b.zarr" / "1")
+
+
 def test_what_names_which_format():
     assert is_chunked("s3://bucket/folder/a.zarr/0")
     assert is_chunked("gs://bucket/a.precomputed")

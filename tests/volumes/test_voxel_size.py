@@ -58,6 +58,16 @@ def test_a_folder_of_tiffs_has_the_size_of_its_first(tmp_path):
     assert sizes(tmp_path) == pytest.approx((None, 5, 5))
 
 
+@pytest.mark.parametrize(("text", "expected"), [
+    ("images=3\nslices=3\nunit=\\u00B5m\nspacing=0.05", (50, 4, 4)), ("images=3\nunit=micron\nspacing=-0.05", (50, 4, 4)),
+    ("images=3\nslices=3", UNKNOWN)])
+def test_what_imagej_itself_writes(tmp_path, text, expected):
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack", description=f"ImageJ=1.53t\n{text}\n", metadata=None,
+                     resolution=(250, 250), resolutionunit="NONE")
+    opened = read_volume(str(tmp_path / "a.tif"))
+    assert (tuple(opened.store.shape), opened.voxel_nm) == (VALUES.shape, expected)
+
+
 # --- Chunked arrays ---
 
 

@@ -27,7 +27,7 @@ def checked(store: ts.TensorStore, name: str, threads: int) -> ts.TensorStore:
     def read(domain: ts.IndexDomain, array: np.ndarray, _: ts.VirtualChunkedReadParameters) -> None:
         try:
             array[...] = store[domain].read().result()
-        except (ValueError, OSError) as error:
+        except Exception as error:
             raise InputError(f"{name}: cannot be read ({first_line(error)})") from error
 
     chunk = [size or whole for size, whole in zip(store.chunk_layout.read_chunk.shape or store.shape, store.shape, strict=True)]

@@ -3,7 +3,6 @@
 import os
 from typing import Any
 
-import nibabel
 import numpy as np
 
 from yseg.config import InputError
@@ -19,7 +18,7 @@ _NAMES = "xyztc"
 class _Array:
     """The voxels of a NIfTI file as an array with the last axis first, read in parts; the file's scale is applied."""
 
-    def __init__(self, image: nibabel.Nifti1Image):
+    def __init__(self, image: Any):
         self._proxy = image.dataobj
         self.shape = tuple(image.shape)[::-1]
         self.dtype = np.asarray(self._proxy[(slice(0, 1),) * len(self.shape)]).dtype
@@ -34,6 +33,8 @@ def open_nifti(request: Request) -> OpenedVolume:
     Raises:
       InputError: it is no NIfTI file, cut short, or in colour.
     """
+    import nibabel  # takes half a second, for which other volumes need not wait
+
     path = os.path.abspath(request.spec)
     try:
         image: Any = nibabel.load(path)
@@ -53,6 +54,6 @@ def open_nifti(request: Request) -> OpenedVolume:
     if kind not in NUMBERS or len(shape) > len(_NAMES):
         raise InputError(f"{request.name}: type {values.dtype}, {len(shape)} axes; must be integers or floats with x, y and z")
     unit = header.get_xyzt_units()[0]
-    sizes = [nm_of(float(f"{size:.7g}"), unit) for size in header.get_zooms()[:3]]
+    sizes = [nm_of(float(size), unit) for size in header.get_zooms()[:3]]
     axes = [Axis(name, size) for name, size in zip(_NAMES, [*sizes, None, None], strict=False)][:len(shape)]
     return arranged(of_array(values), axes[::-1], request)

@@ -68,6 +68,8 @@ def open_chunked(request: Request) -> OpenedVolume:
     Raises:
       InputError: there is no such array, no access to it, or it is no volume.
     """
+    if "://" not in request.spec and not os.path.isdir(request.spec):
+        raise InputError(f"{request.name}: a file; a Zarr, N5 or precomputed array is a folder")
     place = _Place.of(request.spec, request.name)
     node = _node(place, "")
     if node is None:
@@ -108,10 +110,21 @@ def _open_array(place: "_Place", path: str, node: "_Node", axes: Sequence[Axis] 
         axes = with_sizes(_own_axes(store), node.attributes, x_first=x_first)
         if x_first and not any(kind_of(axis.name) for axis in axes):
             store, axes = store.T, list(axes)[::-1]
+    elif x_first:
+        axes = _stored_order(axes, _own_axes(store))
     missing = 0
     if place.folder is not None and not request.labels:
         missing = missing_chunks(place.folder / path, store)
     return _finished(store, axes, place, request)._replace(notes=missing_note(request.name, missing))
+
+
+def _stored_order(axes: Sequence[Axis], own: Sequence[Axis]) -> list[Axis]:
+    """The axes of an image in N5 in the order of its arrays: as these name them, or else with x first (CellMap lists z first)."""
+    if any(kind_of(axis.name) for axis in own):
+        sizes = {kind_of(axis.name): axis.nm for axis in axes}
+        return [Axis(axis.name, sizes.get(kind_of(axis.name))) for axis in own]
+    kinds = [kind_of(axis.name) for axis in axes]
+    return list(axes)[::-1] if "x" in kinds[-1:] else list(axes)
 
 
 def _finished(store: ts.TensorStore, axes: Sequence[Axis], place: "_Place", request: Request) -> OpenedVolume:
@@ -211,7 +224,7 @@ class _Place(NamedTuple):
             read = ts.KvStore.open(self.below(folder), context=self.context).result().read(file).result(timeout=_ANSWER_SECONDS)
         except TimeoutError as error:
             raise InputError(f"{self.name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
-        except (PermissionError, ValueError, NotImplementedError, OSError) as error:
+        except Exception as error:
             if self.kvstore["driver"] == "http" and "403" in str(error):
                 return None  # what such a server says of a file that is not there, if nobody may list its files
             anonymous = ", read without credentials" if self.is_anonymous else ""
@@ -233,7 +246,7 @@ class _Place(NamedTuple):
                            recheck_cached_data="open").result(timeout=_ANSWER_SECONDS)
         except TimeoutError as error:
             raise InputError(f"{self.name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
-        except (ValueError, OSError, NotImplementedError) as error:
+        except Exception as error:
             raise InputError(f"{self.name}: cannot be opened ({first_line(error)})") from error
 
 
@@ -267,7 +280,11 @@ def _arrays_below(place: _Place, node: _Node | None) -> list[str]:
     found: list[str] = []
 
     def walk(path):
-        for entry in sorted(os.scandir(place.folder / path), key=lambda entry: entry.name):
+        try:
+            entries = sorted(os.scandir(place.folder / path), key=lambda entry: entry.name)
+        except OSError as error:
+            raise InputError(f"{place.name}: {path or 'it'} cannot be read ({error.strerror})") from error
+        for entry in entries:
             if not entry.is_dir() or len(found) > _NAMED:
                 continue
             inner = f"{path}/{entry.name}".strip("/")

@@ -14,6 +14,7 @@ import tifffile
 
 from yseg.config import InputError
 from yseg.volumes import palettes
+from yseg.volumes.axes import kind_of
 from yseg.volumes.opened import OpenedVolume, Request, VoxelSize, first_line
 from yseg.volumes.stack import Section, stacked
 from yseg.volumes.voxel_size import of_tiff
@@ -112,6 +113,9 @@ def _of_series(file: tifffile.TiffFile, path: str | Path, voxel_nm: VoxelSize, l
         sections.append(_section(page, owner, label, labels))
     letters = series.axes[:max(series.ndim - listed[0].ndim, 0)]
     counts = list(series.shape[:len(letters)])
+    nameless = [letter for letter in letters if not kind_of(letter)]
+    if len(nameless) == 1 and "Z" not in letters:
+        letters = letters.replace(nameless[0], "Z")
     if int(np.prod(counts, dtype=int)) != len(sections):
         raise ValueError(f"its {len(sections)} pages do not make up its axes {series.axes}, {series.shape}")
     return _Stack(sections, letters, counts, voxel_nm)

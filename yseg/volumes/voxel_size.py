@@ -25,7 +25,7 @@ def nm_of(value: Any, unit: Any) -> float | None:
     factor = _NM.get(name, _NM.get(name.removesuffix("s")))
     if factor is None or isinstance(value, bool) or not isinstance(value, _NUMBER) or not 0 < value < float("inf"):
         return None
-    return float(f"{value * factor:.9g}")  # 0.0046 micrometres are 4.6 nm, and not 4.6000000000000005
+    return float(f"{value * factor:.7g}")  # 0.0046 micrometres are 4.6 nm, in float32 too, and not 4.6000000000000005
 
 
 # --- Chunked arrays ---
@@ -115,9 +115,8 @@ def of_tiff(file: tifffile.TiffFile) -> VoxelSize:
     x, y = (_per_pixel(tags.get(name)) for name in ("XResolution", "YResolution"))
     if file.is_imagej:
         metadata = file.imagej_metadata or {}
-        unit, spacing = metadata.get("unit", ""), metadata.get("spacing")
-        return (nm_of(abs(spacing) if isinstance(spacing, _NUMBER) else None, unit), nm_of(y, metadata.get("yunit", unit)),
-                nm_of(x, unit))
+        unit, spacing = metadata.get("unit", ""), _numbers([metadata.get("spacing")])  # below 0 in turned stacks
+        return nm_of(abs(spacing[0]) if spacing else None, unit), nm_of(y, metadata.get("yunit", unit)), nm_of(x, unit)
     unit_tag = tags.get("ResolutionUnit")
     unit = {2: "inch", 3: "cm"}.get(int(unit_tag.value) if unit_tag else 2, "")
     rows, columns = nm_of(y, unit), nm_of(x, unit)
