@@ -68,8 +68,9 @@ def parse(program, argv):
         argv = _config_first(argv)
         _check_overrides(argv)
         sys.modules.pop("config_config", None)  # ml_collections loads a file on top of the one before: names would survive
-        config_flags.DEFINE_config_file("config", help_string="the experiment", flag_values=values, sys_argv=argv)
     try:
+        if program.takes_config:
+            config_flags.DEFINE_config_file("config", help_string="the experiment", flag_values=values, sys_argv=argv)
         rest = values(argv)[1:]
         if program.takes_config and not isinstance(values.config, Experiment):
             getattr(values.config, "name", None)  # a file that could not be read raises only now
@@ -360,7 +361,7 @@ def _explain(error, values, argv):
         allowed = allowed or getattr(flag.parser, "syntactic_help", "")
         return f"--{name}={value}: must be {allowed}" if allowed else f"--{name}={value}: {reason}"
     if isinstance(error, flags.Error) and not illegal:
-        return str(error)
+        return str(error).removeprefix("ERROR:: ")
     cause = chain[-1]
     where = traceback.extract_tb(cause.__traceback__)
     line = f", line {where[-1].lineno} of {where[-1].filename}" if where else ""

@@ -51,6 +51,8 @@ ROWS = [
     (train("--budget=tiny"), "--budget=tiny"),
     (train("--together=perhaps"), "--together=perhaps: must be true or false"),
     (train("--wrokdir=x"), "--wrokdir: unknown flag; did you mean --workdir?"),
+    (train("--flagfile={missing.tif}"), "Unable to open flagfile"),
+    (("evaluate", "--flagfile={missing.tif}"), "Unable to open flagfile"),
     (train("x"), "'x': must be a flag, --NAME=VALUE"),
     (train("--config.model=3"), "--config.model: is a group of knobs"),
     (train("--config.model.level=3"), "did you mean --config.model.levels?"),

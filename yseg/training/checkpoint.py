@@ -79,7 +79,11 @@ class Checkpoints:
         Args:
           like: see `restore`.
         """
-        good, damage = self._last_good(like)
+        try:
+            good, damage = self._last_good(like)
+        except DamagedCheckpoint as error:
+            raise DamagedCheckpoint(f"{error}, and no other is whole; must be copied anew, or removed to train from the first"
+                                    " step") from error
         if damage:
             parallel.on_main(_say, damage, good)
             self.discard_after(good[0])

@@ -1,12 +1,17 @@
 """The record of a training: metrics.jsonl, one object a line, and the same as TensorBoard events."""
 
+import contextlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import matplotlib.image
-from tensorboardX import SummaryWriter
+import numpy as np
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
 from yseg.files import write_whole
 
@@ -17,12 +22,15 @@ def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, dicts with "step"; up to the first line that is not whole. Empty if there is no file."""
     path = Path(workdir) / METRICS
     rows = []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if path.exists() else []
     for line in lines:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if not isinstance(row, dict) or "step" not in row:
+            break
+        rows.append(row)
         if not line.endswith("\n"):
             break
     return rows
@@ -45,14 +53,17 @@ class Recorder:
             kept = [row for row in read_metrics(self._workdir) if row["step"] <= self._step]
             write_whole(self._workdir / METRICS, "".join(_line(row) for row in kept))
             self._file = open(self._workdir / METRICS, "a", encoding="utf-8")
-            # TensorBoard, too, drops what it has of this step and later ones.
-            self._events = SummaryWriter(str(self._workdir), purge_step=self._step + 1 if self._step else None)
+            # Written here and now: the library's own writer has a thread, and waits for it forever once a full disk has ended it.
+            self._events = EventsWriter(str(self._workdir / "events"))
+            if self._step:  # TensorBoard, too, drops what it has of later steps
+                self._add_event(self._step + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
         return self
 
     def __exit__(self, *error):
         if self._active:
+            with contextlib.suppress(OSError):  # what came before them says it, too
+                self._events.close()
             self._file.close()
-            self._events.close()
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row: a dict with "step" and finite numbers; None = undefined."""
@@ -62,12 +73,17 @@ class Recorder:
         self._file.flush()
         for name, value in row.items():
             if name != "step" and value is not None:
-                self._events.add_scalar(name, value, row["step"])
+                self._add_event(row["step"], summary=summary.scalar(name, value))
+        self._events.flush()
 
     def write_picture(self, name: str, path: str | os.PathLike, step: int) -> None:
         """Show a PNG file in TensorBoard."""
         if self._active:
-            self._events.add_image(name, matplotlib.image.imread(Path(path))[..., :3], step, dataformats="HWC")
+            picture = np.asarray(matplotlib.image.imread(Path(path)))[..., :3]
+            self._add_event(step, summary=summary.image(name, picture, dataformats="HWC"))
+
+    def _add_event(self, step, **content):
+        self._events.write_event(event_pb2.Event(wall_time=time.time(), step=step, **content))
 
 
 def _line(row):
