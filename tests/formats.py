@@ -1,0 +1,76 @@
+"""Every format that is written, read back: a training on it ends with the same bits.
+
+    python -m tests.formats --data=/path/to/data        with the VNC volume, and else with a drawn one
+
+prints the table of formats of README.
+"""
+
+import argparse
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import yseg
+from tests import tiny
+from yseg.config import Domain, Optimizer, Sampling
+from yseg.report import print_table
+from yseg.volumes.header import FORMATS
+
+STEPS, SECTION_NM = 20, 50.0
+# The end of an output's name, and who else reads it, which the tests of yseg.volumes show.
+NAMES = {"ome-zarr-0.5": ".zarr", "ome-zarr-0.4": ".zarr", "n5": ".n5", "precomputed": ".precomputed", "tiff": ".tif",
+         "ome-tiff": ".ome.tif", "hdf5": ".h5:volume"}
+
+
+def source_of(data: Path | None) -> Domain:
+    """The labelled volume that is converted."""
+    if data is None:
+        return tiny.domain("source", sections=4, validation_fraction=0.3)
+    return Domain(image=str(data / "vnc/stack1/raw"), labels=str(data / "vnc/stack1/mitochondria"), pixel_size_nm=4.6,
+                  foreground=">0", validation_fraction=0.3)
+
+
+def converted(source: Domain, folder: Path, form: str) -> Domain:
+    """The same domain in a format. Of several resolutions that of its pixel size is read."""
+    names = {what: yseg.convert(getattr(source, what), folder / f"{what}{NAMES[form]}", pixel_size_nm=source.pixel_size_nm,
+                                section_nm=SECTION_NM, labels=what == "labels", format=form) for what in ("image", "labels")}
+    return dataclasses.replace(source, **names)
+
+
+def trained(source: Domain, workdir: Path) -> list[np.ndarray]:
+    """The parameters after STEPS steps on a domain."""
+    config = tiny.experiment(
+        source=source, sampling=Sampling(patch_size=16, batch_size=2, working_pixel_size_nm=2 * tiny.experiment().source.pixel_size_nm),
+        optimizer=Optimizer(steps=STEPS, warmup_steps=1))
+    yseg.train(config, workdir, quiet=True)
+    import jax
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(yseg.load_run(workdir).variables)]
+
+
+def different_bits(one: list[np.ndarray], other: list[np.ndarray]) -> int:
+    """How many numbers are not the same."""
+    return sum(int((left != right).sum()) for left, right in zip(one, other, strict=True))
+
+
+def main(data: Path | None) -> None:
+    """Print the table."""
+    source, rows = source_of(data), []
+    with tempfile.TemporaryDirectory() as folder:
+        expected = trained(source, Path(folder) / "run")
+        for form in FORMATS:
+            place = Path(folder) / form
+            place.mkdir()
+            found = trained(converted(source, place, form), place / "run")
+            rows.append({"format": form, "name": f"b{NAMES[form]}", f"different after {STEPS} steps": different_bits(expected, found),
+                         "bytes": sum(file.stat().st_size for file in place.glob("image*/**/*") if file.is_file())
+                         + sum(file.stat().st_size for file in place.glob("image*") if file.is_file())})
+    print_table(rows, list(rows[0]), "Formats that are written and read")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=None)
+    main(parser.parse_args().data)
