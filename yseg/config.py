@@ -209,8 +209,8 @@ class SelfTraining:
     memory: float = knob(0.5, "share of the former probabilities in renewed ones", at_least=0, below=1)
     certain: float = knob(0.7, "an object is believed if it has a voxel among the most probable, this multiple of the source's"
                           " share of foreground", above=0, at_most=1)
-    doubtful: float = knob(1.5, "factor by which the share of foreground may differ from the source's: voxels within it are left"
-                           " open where the source's share and the network, by inference.threshold, disagree", at_least=1)
+    doubtful: float = knob(1.5, "voxels beyond the source's share of foreground, up to this multiple of it, are left open if the"
+                           " network calls them foreground, by inference.threshold, or they are objects of their own", at_least=1)
     threshold_shift: float = knob(0.05, "how far `inference.threshold` is raised at most, to where the adapted network agrees"
                                   " best with its last pseudo-labels", at_least=0, at_most=0.5)
 

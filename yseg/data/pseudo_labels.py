@@ -16,6 +16,7 @@ from yseg.metrics.shapes import Prior, implausible, of_components, section_shape
 _ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 UNKNOWN = -1
 THRESHOLDS = 21  # that are compared
+_LEAST = 0.5  # part of the source's share that is foreground even if a network calls less so, as one does that knows little
 
 
 def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, threshold: float = 0.5,
@@ -24,12 +25,12 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
 
     How much is foreground is said by the share of the source and by the network itself, with its threshold, and neither is to be
     trusted alone: the target may have more or less of it than the source, and the network may call too much or too little. So
-    the most probable voxels of which both say so are foreground, and those of which one does are left open, within shares
-    between the source's divided by `doubtful` and the source's times it. Both hold in components of a section that are large and
-    smooth enough for the source, with holes filled. Left open are also objects that lie in one section alone, or that have no
-    voxel among the most probable `certain` times the share, and plausible components of the most probable voxels up to `doubtful`
-    times the share that hold no foreground. All else is background, such as what surrounds an object that is believed; it would
-    grow if that was left open.
+    the most probable voxels of which both say so are foreground, and those of which one does are left open, as long as it is
+    between half and `doubtful` times the share. Both hold in components of a section that are large and smooth enough for the
+    source, with holes filled. Left open are also objects that lie in one section alone, or that have no voxel among the most
+    probable `certain` times the share, and plausible components of the most probable voxels up to `doubtful` times the share that
+    hold no foreground. All else is background, such as what surrounds an object that is believed; it would grow if that was left
+    open.
 
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x] on the working grid, averaged in depth.
@@ -43,7 +44,7 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
     known = [part.ravel() for part in parts] if tissue is None else [
         part[place] for part, place in zip(parts, tissue, strict=True)]
     core, few, edge, many = _quantiles(
-        np.concatenate(known), (certain * prior.share, prior.share / doubtful, prior.share, min(0.5, doubtful * prior.share)))
+        np.concatenate(known), (certain * prior.share, _LEAST * prior.share, prior.share, min(0.5, doubtful * prior.share)))
     high, low = max(edge, min(threshold, few)), min(edge, max(threshold, many))
     labels = [_labels(part, prior, pixel_size_nm, core, high, low, many) for part in parts]
     if tissue is not None:
