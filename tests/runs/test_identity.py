@@ -42,6 +42,8 @@ def test_another_volume_is_refused(change, config):
 
 def test_labels_of_the_target_that_are_trained_on_are_looked_at(config):
     assert "target.labels" in identity_of(dataclasses.replace(config, target_labels=TargetLabels("joint", 0.5)))
+    assert set(identity_of(dataclasses.replace(config, target_labels=TargetLabels("only", 0.5)))) == {
+        "target.image", "target.labels"}  # the source need not be there
 
 
 def test_a_run_that_says_nothing_of_its_volumes_is_not_compared_and_one_that_is_damaged_is_named(config, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from yseg.config import NONE, Experiment, InputError
+from yseg.config import NONE, Experiment, InputError, labelled_domain
 from yseg.data.box import Box, evenly_spaced, triple
 from yseg.volumes.volume import read_volume
 
@@ -19,7 +19,9 @@ Identity = dict[str, str]  # by knob, such as "target.image": the SHA-256 of a v
 
 def identity_of(config: Experiment) -> Identity:
     """What the volumes are that a resolved config trains on, labels among them."""
-    named = {"source.image": config.source, "source.labels": config.source, "target.image": config.target}
+    named = {"target.image": config.target}
+    if labelled_domain(config) == "source":
+        named |= {"source.image": config.source, "source.labels": config.source}
     if config.target_labels.use != NONE:
         named["target.labels"] = config.target
     return {name: _digest(domain, name) for name, domain in named.items() if getattr(domain, name.split(".")[1])}
