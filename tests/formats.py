@@ -10,6 +10,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+import jax
 import numpy as np
 
 import yseg
@@ -41,12 +42,9 @@ def converted(source: Domain, folder: Path, form: str) -> Domain:
 
 def trained(source: Domain, workdir: Path) -> list[np.ndarray]:
     """The parameters after STEPS steps on a domain."""
-    config = tiny.experiment(
-        source=source, sampling=Sampling(patch_size=16, batch_size=2, working_pixel_size_nm=2 * tiny.experiment().source.pixel_size_nm),
-        optimizer=Optimizer(steps=STEPS, warmup_steps=1))
+    config = tiny.experiment(source=source, sampling=Sampling(patch_size=16, batch_size=2, working_pixel_size_nm=20.0),
+                             optimizer=Optimizer(steps=STEPS, warmup_steps=1))
     yseg.train(config, workdir, quiet=True)
-    import jax
-
     return [np.asarray(leaf) for leaf in jax.tree.leaves(yseg.load_run(workdir).variables)]
 
 
@@ -64,9 +62,10 @@ def main(data: Path | None) -> None:
             place = Path(folder) / form
             place.mkdir()
             found = trained(converted(source, place, form), place / "run")
-            rows.append({"format": form, "name": f"b{NAMES[form]}", f"different after {STEPS} steps": different_bits(expected, found),
-                         "bytes": sum(file.stat().st_size for file in place.glob("image*/**/*") if file.is_file())
-                         + sum(file.stat().st_size for file in place.glob("image*") if file.is_file())})
+            size = sum(file.stat().st_size for file in place.glob("image*/**/*") if file.is_file()) or next(
+                place.glob("image*")).stat().st_size
+            rows.append({"format": form, "name": f"b{NAMES[form]}", "MB": round(size / 1e6, 1),
+                         f"numbers that differ after {STEPS} steps": different_bits(expected, found)})
     print_table(rows, list(rows[0]), "Formats that are written and read")
 
 
