@@ -3,12 +3,11 @@
     python -m launch.demo --config=configs/demo.py --workdir=runs/demo
 
 A network is trained on the labelled source and adapted to the target, without its labels. Both are scored on a part of the target
-that no training sees, beside an oracle, which was trained on the labels of the rest of the target. Below the workdir are the runs
+that no training sees, beside an oracle: the network of the source, trained further on the labels of the rest of the target. Below the workdir are the runs
 adapted/ and oracle/, segmentations of the whole target before and after the adaptation, and demo.png, what is right and wrong in
 a section. A demo that was interrupted is continued by the same command.
 """
 
-import dataclasses
 from pathlib import Path
 
 from absl import flags
@@ -21,7 +20,7 @@ from yseg.config import SELF_TRAINING
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of what the demo makes; it is created", values)
-    flags.DEFINE_integer("oracle_steps", 600, "training steps of the oracle", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("oracle_steps", 300, "training steps of the oracle, from the network of the source", lower_bound=1, flag_values=values)
 
 
 def main(values):
@@ -29,7 +28,7 @@ def main(values):
     # These need JAX or Matplotlib, for which --help and a bad flag need not wait.
     from yseg.data.domain import open_own_domain, resolved_domains
     from yseg.report import print_table, side_by_side
-    from yseg.runs.folder import read_config
+    from yseg.runs.folder import FIRST_STAGE, read_config
     from yseg.runs.samples import middle_section
 
     config, workdir = values.config, Path(values.workdir)
@@ -40,9 +39,8 @@ def main(values):
         raise yseg.InputError("target.labels and target.test_fraction must be given: the networks are scored on that part")
     adapted, oracle = workdir / "adapted", workdir / "oracle"
     program.print_end(yseg.train(config, adapted))
-    program.print_end(yseg.train(dataclasses.replace(
-        config, method="ft", target_labels=yseg.TargetLabels(use="only", fraction=1.0),
-        optimizer=dataclasses.replace(config.optimizer, steps=values.oracle_steps)), oracle))
+    program.print_end(yseg.finetune(adapted / FIRST_STAGE, oracle, 1.0, steps=values.oracle_steps,
+                                    learning_rate=config.optimizer.learning_rate))
     rows = {"source only": yseg.evaluate(adapted, adapted=False), "adapted": yseg.evaluate(adapted, adapted=True),
             "oracle": yseg.evaluate(oracle)}
     resolved = read_config(adapted)
