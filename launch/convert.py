@@ -29,8 +29,13 @@ def define(values):
 
 def main(values):
     """Convert."""
-    print(yseg.convert(values.image, values.output, pixel_size_nm=values.pixel_size_nm, section_nm=values.section_nm,
-                       channel=values.channel, labels=values.labels, format=values.format, overwrite=values.overwrite))
+    from yseg.report import progress  # needs Matplotlib, for which --help and a bad flag need not wait
+
+    with progress(100, "Converting", unit="%") as bar:
+        output = yseg.convert(values.image, values.output, pixel_size_nm=values.pixel_size_nm, section_nm=values.section_nm,
+                              channel=values.channel, labels=values.labels, format=values.format, overwrite=values.overwrite,
+                              on_share=lambda share: bar.update(int(100 * share)))
+    print(output)
 
 
 PROGRAM = program.Program(__doc__, define, main)

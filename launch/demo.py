@@ -3,9 +3,9 @@
     python -m launch.demo --config=configs/demo.py --workdir=runs/demo
 
 A network is trained on the labelled source and adapted to the target, without its labels. Both are scored on a part of the target
-that no training sees, beside an oracle: the network of the source, trained further on the labels of the rest of the target. Below the workdir are the runs
-adapted/ and oracle/, segmentations of the whole target before and after the adaptation, and demo.png, what is right and wrong in
-a section. A demo that was interrupted is continued by the same command.
+that no training sees, beside an oracle: the network of the source, trained further on the labels of the rest of the target. Below
+the workdir are the runs adapted/ and oracle/, segmentations of the whole target before and after the adaptation, and demo.png,
+what is right and wrong in a section. A demo that was interrupted is continued by the same command.
 """
 
 from pathlib import Path
@@ -20,7 +20,8 @@ from yseg.config import SELF_TRAINING
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of what the demo makes; it is created", values)
-    flags.DEFINE_integer("oracle_steps", 300, "training steps of the oracle, from the network of the source", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("oracle_steps", 300, "training steps of the oracle, from the network of the source", lower_bound=1,
+                         flag_values=values)
 
 
 def main(values):

@@ -16,7 +16,7 @@ _BLOCK = (1, 4096, 4096)  # voxels that are held in memory
 
 def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float | None = None, section_nm: float | None = None,
             channel: int | None = None, labels: bool = False, format: str | None = None, overwrite: bool = False,
-            on_block: Callable[[tuple[slice, ...]], None] | None = None) -> str:
+            on_share: Callable[[float], None] | None = None) -> str:
     """Write a volume in another format, with the same values.
 
     Args:
@@ -28,7 +28,7 @@ def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float 
       labels: whether the values are labels and not grey levels: coarser levels have their mode and not their mean.
       format: how it is written, one of `yseg.volumes.header.FORMATS`; None = by the ending of its name.
       overwrite: replace the output if it exists and yseg wrote it.
-      on_block: is called with every block of voxels that has been read.
+      on_share: is called after every block of voxels with the share that has been read so far, in [0, 1].
 
     Returns:
       The output's path or URL.
@@ -36,11 +36,11 @@ def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float 
     Raises:
       InputError: a volume that cannot be read, or an output that cannot be written, that the user has to change.
     """
-    output, read = str(output), {"--image": image}
+    output, inputs = str(output), {"--image": image}
     for name, size in (("pixel_size_nm", pixel_size_nm), ("section_nm", section_nm)):
         if size is not None and not 0 < size < np.inf:
             raise InputError(f"--{name}={size}: must be above 0 and finite")
-    check_output(output, overwrite, format=format, inputs=read)
+    check_output(output, overwrite, format=format, inputs=inputs)
     opened = read_volume(image, "--image", channel=channel, labels=labels)
     volume, (apart, rows, columns) = opened.store, opened.voxel_nm
     section_nm, size = section_nm or apart, pixel_size_nm or rows or columns
@@ -51,9 +51,12 @@ def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float 
         raise InputError(f"--labels: must be without, as --image={image} holds values of type {dtype}; labels are"
                          " whole numbers")
     with create_volume(output, volume.shape, dtype, size, section_nm=section_nm, kind=LABELS if labels else IMAGE,
-                       overwrite=overwrite, format=format, inputs=read) as store:
+                       overwrite=overwrite, format=format, inputs=inputs) as store:
+        read = 0
         for place in blocks(volume.shape, _BLOCK):
-            store[place].write(volume[place].read().result()).result()
-            if on_block:
-                on_block(place)
+            values = volume[place].read().result()
+            store[place].write(values).result()
+            read += values.size
+            if on_share:
+                on_share(read / volume.size)
     return output
