@@ -20,8 +20,8 @@ def check(labels, foreground, unlabelled="", boxes=None):
         return labels[box.slices]
 
     check_two_classes(lambda box: apply_rule(values_of(box), rule), values_of,
-                      [Box.whole(labels.shape)] if boxes is None else boxes, foreground, "--config.source.foreground",
-                      "--config.source.labels")
+                      [Box.whole(labels.shape)] if boxes is None else boxes, rule=foreground,
+                      rule_flag="--config.source.foreground", labels_flag="--config.source.labels")
     return reads
 
 
@@ -58,11 +58,12 @@ def test_two_classes_are_found_in_few_blocks_and_a_rare_one_in_all():
 
 
 def test_background_alone_may_be_allowed():
+    told = {"rule": ">0", "rule_flag": "--foreground", "labels_flag": "--labels", "background_alone": True}
     check_two_classes(lambda box: MASK[box.slices].astype(np.int8), lambda box: MASK[box.slices],
-                      [Box((0, 0, 0), (1, 20, 30))], ">0", "--foreground", "--labels", background_alone=True)
+                      [Box((0, 0, 0), (1, 20, 30))], **told)
     with pytest.raises(InputError, match="nothing but foreground"):
         check_two_classes(lambda box: np.ones(box.shape, np.int8), lambda box: MASK[box.slices],
-                          [Box((0, 0, 0), (1, 20, 30))], ">0", "--foreground", "--labels", background_alone=True)
+                          [Box((0, 0, 0), (1, 20, 30))], **told)
 
 
 def test_boxes_alone_are_looked_at():

@@ -211,7 +211,7 @@ def test_a_mask_that_is_all_tissue_changes_no_patch(regions, kind):
 def test_the_largest_volumes_are_not_looked_at_before_they_are_read(monkeypatch):
     image = np.pad(IMAGE, ((0, 0), (5, 5), (5, 5)))
     monkeypatch.setattr("yseg.data.tissue.LARGEST", image.size - 1)
-    tissue = find_tissue(ts.array(image), "border", "error", "--image", "--mask")
+    tissue = find_tissue(ts.array(image), "border", "error", image_flag="--image", mask_flag="--mask")
     assert tissue.box == Box.whole(image.shape)
     assert tissue.mask is not None
     np.testing.assert_array_equal(tissue.mask.read().result(), image != 0)

@@ -122,8 +122,8 @@ def test_members_that_step_together_share_the_volumes_and_the_images_on_the_devi
 
 
 def test_members_that_step_together_open_every_volume_once(tmp_path, monkeypatch):
-    opened, open_volume = [], domain.open_volume
-    monkeypatch.setattr(domain, "open_volume", lambda spec, *more: opened.append(spec) or open_volume(spec, *more))
+    opened, read_volume = [], domain.read_volume
+    monkeypatch.setattr(domain, "read_volume", lambda spec, *more, **how: opened.append(spec) or read_volume(spec, *more, **how))
     configs = [experiment(seed=seed, optimizer=Optimizer(steps=0)) for seed in range(3)]
     runs = list(train_population(configs, [tmp_path / str(seed) for seed in range(3)], together=True, quiet=True))
     assert [run["step"] for run in runs] == [0, 0, 0]

@@ -134,7 +134,8 @@ def resolved_domains(config: Experiment) -> dict[str, Domain]:
     """
     return {name: absolute(catalog.resolve(
         getattr(config, name), config.data_dir, f"--config.{name}", "--config.data_dir",
-        functools.partial(_measured, sampling=config.sampling, flag=f"--config.{name}"))) for name in ("source", "target")}
+        measured=functools.partial(_measured, sampling=config.sampling, flag=f"--config.{name}")))
+        for name in ("source", "target")}
 
 
 def listed_target_labels(config: Experiment) -> TargetLabels:
@@ -229,8 +230,9 @@ def check_rule(volume: Volume, foreground: str, boxes: Sequence[Box], *, backgro
     store = volume.label_values
     if store is not None:
         rule_flag, labels_flag = (volume.flag.replace("image", name) for name in ("foreground", "labels"))
-        check_two_classes(volume.classes, lambda box: store[box.slices].read().result(), boxes, foreground or ">0", rule_flag,
-                          labels_flag, background_alone=background_alone)
+        check_two_classes(volume.classes, lambda box: store[box.slices].read().result(), boxes,
+                          rule=foreground or ">0", rule_flag=rule_flag, labels_flag=labels_flag,
+                          background_alone=background_alone)
 
 
 def training_region(volume: Volume, patch_size: int, parts: Sequence[Box] | None = None) -> Region:
@@ -362,7 +364,7 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         found_labels = read_volume(domain.labels, labels_flag, near_nm=voxel_size.wanted_nm(domain, pixel_size_nm), labels=True)
         check_pair(found, found_labels, image_flag, labels_flag)
         labels = found_labels.store
-    tissue = find_tissue(opened, domain.mask, domain.nan, image_flag, mask_flag)
+    tissue = find_tissue(opened, domain.mask, domain.nan, image_flag=image_flag, mask_flag=mask_flag)
     image = part_of(finite(opened, tissue.whole_mask, f"{image_flag}={domain.image}", nan_flag), tissue.box)
     if labels is not None:
         labels = values = part_of(labels, tissue.box)

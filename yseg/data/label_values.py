@@ -16,8 +16,8 @@ _FOREGROUND, _BACKGROUND = 1, 0
 Read = Callable[[Box], np.ndarray]  # the voxels of a Box, [z, y, x]
 
 
-def check_two_classes(classes_of: Read, values_of: Read, boxes: Sequence[Box], rule: str, rule_flag: str,
-                      labels_flag: str, *, background_alone: bool = False) -> None:
+def check_two_classes(classes_of: Read, values_of: Read, boxes: Sequence[Box], *, rule: str,
+                      rule_flag: str, labels_flag: str, background_alone: bool = False) -> None:
     """InputError, naming the values that are there, if all labels in some boxes are of one class, or there are none.
 
     Usually a few blocks show two classes; all are looked at before they are refused.

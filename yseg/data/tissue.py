@@ -46,7 +46,7 @@ def is_found(mask: str) -> bool:
     return not mask or mask == BORDER or mask.startswith(NODATA)
 
 
-def find_tissue(image: ts.TensorStore, mask: str, nan: str, image_flag: str, mask_flag: str) -> Tissue:
+def find_tissue(image: ts.TensorStore, mask: str, nan: str, *, image_flag: str, mask_flag: str) -> Tissue:
     """The Tissue of an image volume.
 
     Args:

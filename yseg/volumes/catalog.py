@@ -47,7 +47,7 @@ DATASETS = {
 }
 
 
-def resolve(domain: Domain, data_dir: str, flag: str = "domain", data_dir_flag: str = "data_dir",
+def resolve(domain: Domain, data_dir: str, flag: str = "domain", data_dir_flag: str = "data_dir", *,
             measured: Callable[[Domain], float] = lambda _: 0.0) -> Domain:
     """A copy of a `yseg.config.Domain` whose empty fields are filled from its data set. No file is touched, but by `measured`.
 
