@@ -2,7 +2,7 @@
 
     python -m tests.formats --data=/path/to/data        with the VNC volume, and else with a drawn one
 
-prints the table of formats of README.
+prints how many numbers of the network differ; README says the result.
 """
 
 import argparse
