@@ -38,5 +38,3 @@ def pivot_of(store: ts.TensorStore) -> int | float:
     values = store[store.shape[0] // 2, ::steps[1], ::steps[2]].read().result().ravel()
     values = values[np.isfinite(values)]
     return np.partition(values, values.size // 2)[values.size // 2].item() if values.size else 0
-
-
