@@ -17,11 +17,7 @@ def define(values):
     program.define_required("image", "the volume: a path or URL", values)
     program.define_required("output", program.OUTPUT, values)
     program.define_format(values)
-    flags.DEFINE_float("pixel_size_nm", None, "size of a pixel in y and x, in nm; default: as the file says", flag_values=values)
-    flags.DEFINE_float("section_nm", None, "distance of two sections, in nm; default: as the file says, or else unknown",
-                       flag_values=values)
-    flags.DEFINE_integer("channel", None, "which channel of the image; default: it must have one", lower_bound=0,
-                         flag_values=values)
+    program.define_sizes(values)
     flags.DEFINE_boolean("labels", False, "the values are labels: coarser levels have the most frequent one and not the mean",
                          flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists and yseg wrote it", flag_values=values)
@@ -33,8 +29,8 @@ def main(values):
 
     with progress(100, "Converting", unit="%") as bar:
         output = yseg.convert(values.image, values.output, pixel_size_nm=values.pixel_size_nm, section_nm=values.section_nm,
-                              channel=values.channel, labels=values.labels, format=values.format, overwrite=values.overwrite,
-                              on_share=lambda share: bar.update(int(100 * share)))
+                              metadata=values.metadata, channel=values.channel, labels=values.labels, format=values.format,
+                              overwrite=values.overwrite, on_share=lambda share: bar.update(int(100 * share)))
     print(output)
 
 

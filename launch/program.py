@@ -163,16 +163,21 @@ def network(values):
     return yseg.load_model(values.model)
 
 
-def define_reading(values):
-    """The flags that say how --image is read: --pixel_size_nm and those of `reading`."""
+def define_sizes(values):
+    """The flags that say what the file of --image may say, too: --pixel_size_nm, --section_nm, --metadata and --channel."""
     flags.DEFINE_float("pixel_size_nm", None, "size of a pixel of the image in y and x, in nm; default: as its file says",
                        flag_values=values)
-    flags.DEFINE_float("section_nm", None, "distance of its neighbouring sections, in nm; default: as its file says, or else as"
-                       " is seen in the image", flag_values=values)
+    flags.DEFINE_float("section_nm", None, "distance of its neighbouring sections, in nm; default: as its file says, if it does",
+                       flag_values=values)
     flags.DEFINE_enum("metadata", None, [OBEYED, IGNORED], "what the image's file says of these sizes; obeyed: it must not differ"
                       " from what is given", flag_values=values)
     flags.DEFINE_integer("channel", None, "which channel of the image; default: it must have one", lower_bound=0,
                          flag_values=values)
+
+
+def define_reading(values):
+    """The flags that say how --image is read: those of `define_sizes`, --mask and --nan."""
+    define_sizes(values)
     flags.DEFINE_string("mask", None, "where the image has tissue: a volume of its shape that is not 0 there, nodata=VALUE, or"
                         " border; the rest is background; default: as in the config, of its own volumes", flag_values=values)
     flags.DEFINE_enum("nan", None, ["error", "unlabelled"], "what pixels of the image are that are not finite: an error, or"

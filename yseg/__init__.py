@@ -34,11 +34,11 @@ from yseg.config import (
 
 if TYPE_CHECKING:
     from yseg import losses, methods, models
+    from yseg.data.convert import convert
     from yseg.experiment import adapt, evaluate, export, finetune, predict, segment, train
     from yseg.runs.resolve import resolve
     from yseg.studies.cross_validation import cross_validate
     from yseg.trained.network import TrainedNetwork, load_model, load_run
-    from yseg.volumes.convert import convert
     from yseg.volumes.volume import open_volume
 
 __version__ = "0.2.0"
@@ -46,7 +46,7 @@ _PLACES = {
     **dict.fromkeys(("adapt", "evaluate", "export", "finetune", "predict", "segment", "train"), "experiment"),
     "cross_validate": "studies.cross_validation", "resolve": "runs.resolve", "TrainedNetwork": "trained.network",
     "load_model": "trained.network", "load_run": "trained.network", "open_volume": "volumes.volume",
-    "convert": "volumes.convert"}
+    "convert": "data.convert"}
 _PACKAGES = ("losses", "methods", "models")
 
 __all__ = [

@@ -8,7 +8,6 @@ import contextlib
 import json
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Unpack
@@ -22,7 +21,7 @@ from yseg.data.domain import Reading, Volume, check_rule, given_domain, open_dom
 from yseg.data.grid import Grid
 from yseg.data.normalise import normalised
 from yseg.data.split import split
-from yseg.data.tissue import part_of_region
+from yseg.data.tissue import is_found, part_of_region
 from yseg.files import write_whole
 from yseg.inference.blocks import Blocks
 from yseg.inference.outputs import OUTPUT_TYPES, score, write_segmentation
@@ -178,7 +177,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         batch_statistics or _usual_statistics(given, known))
     config = network.config
     number = chosen_threshold(threshold, network)
-    part = _with_tissue(volume, box, quiet)
+    part = _with_tissue(volume, box)
     if known.foreground != "classes":
         check_rule(volume, known.foreground, [part], background_alone=True)
     shown = middle_section(part.moved(volume.offset))
@@ -252,15 +251,16 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     """
     given, output = network_of(workdir, adapted, moved), str(output)
     outputs = outputs_of(output, what)
-    read = {"--image": image, "--mask": reading.get("mask") or "",
-            **{f"{domain}.{name}": getattr(getattr(given.config, domain), name)
-               for domain in ("source", "target") for name in ("image", "labels", "mask")}}
+    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm, **reading)
+    read = {f"{name}.{what}": getattr(domain, what) for name, domain in
+            (("source", given.config.source), ("target", given.config.target)) for what in ("image", "labels", "mask")}
+    read = {name: spec for name, spec in (read | {"--image": known.image, "--mask": known.mask}).items()
+            if not (name.endswith("mask") and is_found(spec))}
     for kind, spec in outputs.items():
         check_output(spec, overwrite, format=format, inputs=read, dtype=OUTPUT_TYPES[kind])
-    known = given_domain(given.config, image, pixel_size_nm=pixel_size_nm, **reading)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.file_shape)
-    part = _with_tissue(volume, box, quiet)
+    part = _with_tissue(volume, box)
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
     number = chosen_threshold(threshold, network)
@@ -318,11 +318,8 @@ def predict(network: str | os.PathLike | TrainedNetwork, array: np.ndarray, *, p
     return found.reshape(*array.shape, -1)
 
 
-def _with_tissue(volume: Volume, box: Box, quiet: bool) -> Box:
+def _with_tissue(volume: Volume, box: Box) -> Box:
     """The part of a region of a volume's files in which there is tissue, in the voxels of the Volume."""
-    note = None if quiet else volume.note
-    if note:
-        print(note, file=sys.stderr, flush=True)
     part = part_of_region(box, volume.place)
     if part.is_empty:
         raise InputError(f"--region={box}: has no tissue; must have some of {volume.place}, the box around all of it")

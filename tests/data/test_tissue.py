@@ -1,6 +1,7 @@
 """yseg.data.tissue: masks that are given or found, the box around tissue, and what becomes of the rest of a volume."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from yseg.data.box import Box
 from yseg.data.domain import open_domain, training_region
 from yseg.data.patches import ENOUGH, make_reader
 from yseg.data.tissue import find_tissue, frame_of
+from yseg.volumes.opened import VolumeNotice
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.normal(120, 25, (6, 60, 80)).clip(1, 254).astype(np.uint8)
@@ -106,13 +108,14 @@ def test_where_there_is_no_tissue_the_image_is_grey_and_nothing_is_labelled(file
 def test_a_frame_that_is_taken_for_tissue_is_said(files):
     paths = files(framed=framed(IMAGE), plain=IMAGE)
     frame = 1 - IMAGE.size / framed(IMAGE).size
-    found = opened({"image": paths["framed"]}).note
-    assert found.startswith("note: ")
-    assert found.endswith("% of --config.source.image is a frame of one grey level, which is taken for tissue;"
-                          " --config.source.mask=border leaves it out")
-    assert float(found.split()[1][:-1]) == pytest.approx(100 * frame, abs=15)
-    assert opened({"image": paths["framed"]}, mask="border").note is None
-    assert opened({"image": paths["plain"]}).note is None
+    with pytest.warns(VolumeNotice, match=r"^\d+% of --config\.source\.image is a frame of one grey level, which is taken for tissue;"
+                                          r" --config\.source\.mask=border leaves it out$") as said:
+        opened({"image": paths["framed"]})
+    assert float(str(said[0].message).split("%")[0]) == pytest.approx(100 * frame, abs=15)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened({"image": paths["framed"]}, mask="border")
+        opened({"image": paths["plain"]})
 
 
 def test_a_mask_that_cannot_be_meant_is_named(files):

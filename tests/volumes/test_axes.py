@@ -9,7 +9,7 @@ import tensorstore as ts
 import zarr
 
 from yseg.config import InputError
-from yseg.volumes.axes import Axis, arranged, unnamed
+from yseg.volumes.axes import Axis, arranged
 from yseg.volumes.opened import Request
 from yseg.volumes.volume import read_volume
 
@@ -53,7 +53,7 @@ def test_sizes_follow_their_axes():
     axes = [Axis("x", 4.0), Axis("c"), Axis("z", 50.0), Axis("y", 5.0)]
     opened = arranged(ts.array(VALUES.transpose(2, 0, 1)[:, None]), axes, REQUEST)
     assert opened.voxel_nm == (50.0, 5.0, 4.0)
-    assert arranged(ts.array(VALUES), unnamed(3), REQUEST).voxel_nm == (None, None, None)
+    assert arranged(ts.array(VALUES), [Axis()] * 3, REQUEST).voxel_nm == (None, None, None)
 
 
 @pytest.mark.parametrize("names", ["czyx", "zcyx", "zyxc", "zyxs"])

@@ -94,13 +94,6 @@ class Volume:
         """The distance of neighbouring sections; if unknown it is estimated once, see `yseg.data.depth.section_spacing`."""
         return self.section_nm or section_spacing(self.image, self.pixel_size_nm, self.mask)
 
-    @property
-    def note(self) -> str | None:
-        """A line about a frame that is taken for tissue, if there is a large one."""
-        share = frame_share(self.image) if self.mask is None and self.place is None else 0.0
-        return None if share < _NOTED else (f"note: {share:.0%} of {self.flag} is a frame of one grey level, which is taken for"
-                                            f" tissue; {self.flag.replace('image', 'mask')}=border leaves it out")
-
     def classes(self, box: Box) -> np.ndarray:
         """The classes int8 [z, y, x] that the labels of a Box of voxels mean; ValueError if it was opened without labels."""
         if self.labels is None or self.rule is None:
@@ -372,12 +365,21 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         labels, rule = in_tissue(labels, tissue.mask, functools.partial(apply_rule, rule=rule)), CLASSES
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
     _check_scale(pixel_size_nm, sampling.working_pixel_size_nm, voxel_size.flag_of(flag, "pixel_size_nm"))
-    for note in found.notes:
+    notes = found.notes if domain.mask else (*found.notes, *_frame_note(image, image_flag, mask_flag))
+    for note in notes:
         warnings.warn(note, VolumeNotice, stacklevel=1)  # one place, so that it is said once
     grid = Grid(triple(image.shape), pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, pixel_size_nm, tissue.mask), labels, rule, grid, parts, pixel_size_nm, image_flag,
                   voxel_size.section_nm(domain, found.voxel_nm, flag), tissue.mask,
                   None if image.shape == opened.shape else tissue.box, values, triple(opened.shape))
+
+
+def _frame_note(image, image_flag, mask_flag):
+    """A line about a frame that is taken for tissue, if there is a large one."""
+    share = frame_share(image)
+    if share >= _NOTED:
+        yield (f"{share:.0%} of {image_flag} is a frame of one grey level, which is taken for tissue;"
+               f" {mask_flag}=border leaves it out")
 
 
 def _open_image(domain: Domain, sampling: Sampling, flag: str) -> OpenedVolume:

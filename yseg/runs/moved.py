@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from yseg.config import Domain, Experiment, InputError
 from yseg.data.domain import absolute_path
+from yseg.volumes.places import file_of, is_url
 
 Moved = Mapping[str, str]  # where they are now: of DATA_DIR, and of each of MOVABLE that is somewhere else, its path or URL
 DATA_DIR = "data_dir"
@@ -62,7 +63,7 @@ def check_there(domain: Domain, name: str) -> None:
 
 
 def _is_there(spec):
-    return "://" in spec or os.path.exists(spec) or os.path.isfile(spec.rpartition(":")[0])  # FILE.h5:DATASET
+    return is_url(spec) or os.path.exists(file_of(spec))
 
 
 def _below(folder, spec):

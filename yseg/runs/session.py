@@ -224,9 +224,8 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
     """
     config, quiet = trainings[0].config, quiet or not parallel.is_main()
     idle = parallel.idle_devices(config.sampling.batch_size)
-    for line in () if quiet else (idle, trainings[0].domains.labelled.note, trainings[0].domains.target.note):
-        if line:
-            print(line, file=sys.stderr, flush=True)
+    if idle and not quiet:
+        print(idle, file=sys.stderr, flush=True)
     kept = max(config.record.keep_checkpoints, len(trainings[:2]))  # with one alone, two members might have none in common
     with contextlib.ExitStack() as stack:
         for training in trainings:

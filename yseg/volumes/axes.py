@@ -33,11 +33,6 @@ def kind_of(name: str) -> str:
     return _KINDS.get(name.strip().lower(), "")
 
 
-def unnamed(rank: int) -> list[Axis]:
-    """Axes of which nothing is known."""
-    return [Axis()] * rank
-
-
 def arranged(store: ts.TensorStore, axes: Sequence[Axis], request: Request) -> OpenedVolume:
     """The volume [z, y, x] of an array whose axes have names; where no name says anything they are taken for z, y, x.
 

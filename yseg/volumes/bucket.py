@@ -14,12 +14,11 @@ import tensorstore as ts
 
 from yseg.config import InputError
 from yseg.volumes.opened import first_line
-from yseg.volumes.stores import _in_the_cloud
+from yseg.volumes.stores import ANSWER_SECONDS, in_the_cloud
 
 UNFINISHED = ".yseg-unfinished"
 _METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", "attributes.json", "info")
 _AT_ONCE = 8  # files that are held in memory while they are sent
-_ANSWER_SECONDS = 60.0
 
 
 def names(spec: str, name: str) -> set[str]:
@@ -33,19 +32,19 @@ def names(spec: str, name: str) -> set[str]:
       InputError: there is no such bucket, no access to it, or no answer.
     """
     with _one_line(name):
-        return {key.decode().split("/", 1)[0] for key in _store(spec).list().result(timeout=_ANSWER_SECONDS)}
+        return {key.decode().split("/", 1)[0] for key in _store(spec).list().result(timeout=ANSWER_SECONDS)}
 
 
 def read(spec: str, key: str, name: str) -> bytes:
     """The content of an object under a URL; empty if there is none. See `names`."""
     with _one_line(name):
-        return _store(spec).read(key).result(timeout=_ANSWER_SECONDS).value
+        return _store(spec).read(key).result(timeout=ANSWER_SECONDS).value
 
 
 def announce(spec: str, name: str) -> None:
     """Say that an output is going to be copied to a URL, which shows whether it can be. See `names`."""
     with _one_line(name):
-        _store(spec).write(UNFINISHED, b"yseg is writing a volume here\n").result(timeout=_ANSWER_SECONDS)
+        _store(spec).write(UNFINISHED, b"yseg is writing a volume here\n").result(timeout=ANSWER_SECONDS)
 
 
 def upload(folder: Path, spec: str, name: str) -> None:
@@ -79,8 +78,8 @@ def _wait(writes, left):
 
 
 def _store(spec: str) -> ts.KvStore:
-    place, context = _in_the_cloud(spec)
-    return ts.KvStore.open(place, context=ts.Context(context)).result(timeout=_ANSWER_SECONDS)
+    place, context = in_the_cloud(spec)
+    return ts.KvStore.open(place, context=ts.Context(context)).result(timeout=ANSWER_SECONDS)
 
 
 @contextlib.contextmanager
@@ -88,7 +87,7 @@ def _one_line(name: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise InputError(f"{name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
+        raise InputError(f"{name}: no answer within {ANSWER_SECONDS:.0f} s") from error
     except (ValueError, OSError) as error:
         said = first_line(error).split(" [")[0]  # without what the service sent
         raise InputError(f"{name}: cannot be reached ({said})") from error

@@ -22,11 +22,10 @@ from yseg.config import InputError
 from yseg.files import whole_folder
 from yseg.volumes import bucket
 from yseg.volumes.arrays import new_array
-from yseg.volumes.hdf5 import HDF5
 from yseg.volumes.header import BOTH, CLASSES, FORMATS, PROBABILITY, WHAT, Header
 from yseg.volumes.opened import NUMBERS
 from yseg.volumes.ownership import check_apart, check_free
-from yseg.volumes.places import dataset_of, file_of, is_bucket, is_url
+from yseg.volumes.places import HDF5, dataset_of, file_of, is_bucket, is_url
 from yseg.volumes.writers import hdf5, n5, precomputed, tiff, zarr
 
 _TRIES, _PAUSE_SECONDS = 100, 0.02

@@ -18,21 +18,15 @@ from yseg.config import InputError
 from yseg.volumes.axes import Axis, arranged
 from yseg.volumes.chunks import missing_note
 from yseg.volumes.opened import CACHE_BYTES, NUMBERS, OpenedVolume, Request, first_line, times
+from yseg.volumes.places import HDF5, dataset_of
 from yseg.volumes.voxel_size import with_sizes
 
-HDF5 = (".h5", ".hdf5", ".hdf")
 _ONE_AT_A_TIME = threading.Lock()  # the HDF5 library lets one thread in, whatever the file
 
 
 def is_hdf5(spec: str) -> bool:
     """Whether a spec is FILE.h5:DATASET, or the file alone."""
-    return "://" not in spec and Path(_parts(spec)[0]).suffix.lower() in HDF5
-
-
-def _parts(spec: str) -> tuple[str, str]:
-    """(file, dataset), the dataset empty if it is not given."""
-    file, colon, dataset = spec.rpartition(":")
-    return (file, dataset) if colon and Path(file).suffix.lower() in HDF5 else (spec, "")
+    return "://" not in spec and Path(dataset_of(spec)[0]).suffix.lower() in HDF5
 
 
 def open_hdf5(request: Request) -> OpenedVolume:
@@ -46,7 +40,7 @@ def open_hdf5(request: Request) -> OpenedVolume:
         type than before, or data that cannot be decoded.
     """
     name = request.name
-    file, dataset = _parts(request.spec)
+    file, dataset = dataset_of(request.spec)
     if not os.path.isfile(file):
         raise InputError(f"{name}: no such file or folder")
     file = os.path.abspath(file)  # the working folder may be another when it is read

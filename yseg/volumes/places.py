@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from yseg.volumes.hdf5 import HDF5
 from yseg.volumes.stores import CLOUDS
+
+HDF5 = (".h5", ".hdf5", ".hdf")  # the endings of files in which a spec names a dataset, FILE.h5:DATASET
 
 
 def is_url(spec: str) -> bool:

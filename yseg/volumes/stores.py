@@ -25,7 +25,7 @@ _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _OTHER_METADATA = {"attributes.json": ("dimensions", "n5"), "info": ("scales",)}  # file: keys of which it must have one
 _PARENTS = 4  # folders above an array in which the metadata of its image may be
 _NAMED = 8  # arrays of a group that a message names
-_ANSWER_SECONDS = 60.0  # a store in the cloud that has not answered by then is not there
+ANSWER_SECONDS = 60.0  # a store in the cloud that has not answered by then is not there
 _LOCAL_READS, _REMOTE_READS = 8, 32  # chunks that are read at once
 # Where the credentials for S3 may be; where none of these is, access is anonymous.
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
@@ -199,7 +199,7 @@ class _Place(NamedTuple):
     @classmethod
     def of(cls, spec: str, name: str) -> "_Place":
         if "://" in spec:
-            kvstore, more = _in_the_cloud(spec)
+            kvstore, more = in_the_cloud(spec)
         else:
             kvstore, more = {"driver": "file", "path": os.path.join(os.path.abspath(spec), "")}, {}
         context = ts.Context({"cache_pool": {"total_bytes_limit": 0}, **more})
@@ -221,9 +221,9 @@ class _Place(NamedTuple):
         """What a JSON file holds; None if it is not there."""
         folder, _, file = path.rpartition("/")
         try:
-            read = ts.KvStore.open(self.below(folder), context=self.context).result().read(file).result(timeout=_ANSWER_SECONDS)
+            read = ts.KvStore.open(self.below(folder), context=self.context).result().read(file).result(timeout=ANSWER_SECONDS)
         except TimeoutError as error:
-            raise InputError(f"{self.name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
+            raise InputError(f"{self.name}: no answer within {ANSWER_SECONDS:.0f} s") from error
         except Exception as error:
             if self.kvstore["driver"] == "http" and "403" in str(error):
                 return None  # what such a server says of a file that is not there, if nobody may list its files
@@ -243,9 +243,9 @@ class _Place(NamedTuple):
         """Open an array in this folder."""
         try:
             return ts.open({**spec, "kvstore": self.below(path)}, read=True, context=self.context,
-                           recheck_cached_data="open").result(timeout=_ANSWER_SECONDS)
+                           recheck_cached_data="open").result(timeout=ANSWER_SECONDS)
         except TimeoutError as error:
-            raise InputError(f"{self.name}: no answer within {_ANSWER_SECONDS:.0f} s") from error
+            raise InputError(f"{self.name}: no answer within {ANSWER_SECONDS:.0f} s") from error
         except Exception as error:
             raise InputError(f"{self.name}: cannot be opened ({first_line(error)})") from error
 
@@ -298,7 +298,7 @@ def _arrays_below(place: _Place, node: _Node | None) -> list[str]:
     return found
 
 
-def _in_the_cloud(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def in_the_cloud(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(key-value store, context) of TensorStore for an s3://, gs:// or http(s):// URL."""
     parts = urlsplit(spec)
     if parts.scheme in ("http", "https"):

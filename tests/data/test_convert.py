@@ -1,4 +1,4 @@
-"""yseg.volumes.convert and its program: the same values in every format."""
+"""yseg.data.convert and its program: the same values in every format."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import zarr
 import yseg
 from launch import convert as program_of_convert
 from launch import program
-from yseg.volumes.volume import open_volume
+from yseg.volumes.volume import open_volume, read_volume
 
 VALUES = np.random.default_rng(0).integers(0, 255, (3, 70, 80)).astype(np.uint8)
 PLACES = {"a.zarr": "/0", "a.n5": "/s0", "a.precomputed": "", "a.tif": "", "a.ome.tif": "", "a.h5:raw": ""}
@@ -51,7 +51,7 @@ def test_the_program_prints_where_the_volume_is(image, tmp_path, capsys):
 @pytest.mark.parametrize(("flags", "said"), [
     (["--output=a.zarr"], "--pixel_size_nm is missing"),
     (["--pixel_size_nm=0", "--output=a.zarr"], "--pixel_size_nm=0.0: must be above 0"),
-    (["--pixel_size_nm=5", "--section_nm=-1", "--output=a.zarr"], "--section_nm=-1.0: must be above 0"),
+    (["--pixel_size_nm=5", "--section_nm=-1", "--output=a.zarr"], "--section_nm=-1: must be from 0.1 to 2000 nm"),
     (["--pixel_size_nm=5", "--output=a.png"], "--output=a.png: must end in"),
     (["--pixel_size_nm=5", "--output=image.tif", "--overwrite"], "is --image="),
     (["--pixel_size_nm=5", "--output=a.zarr", "--format=n5"], "--format=n5: must be one of"),
@@ -70,3 +70,12 @@ def test_what_cannot_be_converted_is_one_line_and_writes_nothing(image, tmp_path
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_size_that_contradicts_the_file_is_refused_unless_the_file_is_to_be_ignored(image, tmp_path):
+    output = yseg.convert(image, tmp_path / "a.zarr", pixel_size_nm=4.6, section_nm=50.0)
+    with pytest.raises(yseg.InputError, match=r"--pixel_size_nm=5: .* says that a pixel measures 4\.6 nm"):
+        yseg.convert(output, tmp_path / "b.zarr", pixel_size_nm=5.0)
+    other = yseg.convert(output, tmp_path / "b.zarr", pixel_size_nm=5.0, metadata="ignored")
+    assert read_volume(other).voxel_nm[1:] == (5.0, 5.0)
+    assert read_volume(yseg.convert(output, tmp_path / "c.zarr")).voxel_nm == (50.0, 4.6, 4.6)

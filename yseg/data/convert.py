@@ -3,9 +3,8 @@
 import os
 from collections.abc import Callable
 
-import numpy as np
-
-from yseg.config import InputError
+from yseg.config import OBEYED, Domain, InputError
+from yseg.data import voxel_size
 from yseg.volumes.create import check_output, create_volume
 from yseg.volumes.header import IMAGE, LABELS
 from yseg.volumes.pyramid import blocks
@@ -15,16 +14,15 @@ _BLOCK = (1, 4096, 4096)  # voxels that are held in memory
 
 
 def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float | None = None, section_nm: float | None = None,
-            channel: int | None = None, labels: bool = False, format: str | None = None, overwrite: bool = False,
-            on_share: Callable[[float], None] | None = None) -> str:
+            metadata: str | None = None, channel: int | None = None, labels: bool = False, format: str | None = None,
+            overwrite: bool = False, on_share: Callable[[float], None] | None = None) -> str:
     """Write a volume in another format, with the same values.
 
     Args:
       image: a volume of any size, see `yseg.open_volume`.
       output: a path, or s3:// or gs:// URL, see `yseg.volumes.create.check_output`.
-      pixel_size_nm, section_nm: size of a pixel in y and x, and distance of two sections; None = as the file says, which may be
-        nothing of the latter.
-      channel: which of several; None = there must be one.
+      pixel_size_nm, section_nm, metadata, channel: of the volume, see `yseg.config.Domain`; None = as its file says, which may be
+        nothing of the distance of sections.
       labels: whether the values are labels and not grey levels: coarser levels have their mode and not their mean.
       format: how it is written, one of `yseg.volumes.header.FORMATS`; None = by the ending of its name.
       overwrite: replace the output if it exists and yseg wrote it.
@@ -37,21 +35,22 @@ def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float 
       InputError: a volume that cannot be read, or an output that cannot be written, that the user has to change.
     """
     output, inputs = str(output), {"--image": image}
-    for name, size in (("pixel_size_nm", pixel_size_nm), ("section_nm", section_nm)):
-        if size is not None and not 0 < size < np.inf:
-            raise InputError(f"--{name}={size}: must be above 0 and finite")
+    for name, given in (("pixel_size_nm", pixel_size_nm), ("section_nm", section_nm)):
+        if given == 0:  # which a Domain takes for nothing
+            raise InputError(f"--{name}={given}: must be above 0")
     check_output(output, overwrite, format=format, inputs=inputs)
     opened = read_volume(image, "--image", channel=channel, labels=labels)
-    volume, (apart, rows, columns) = opened.store, opened.voxel_nm
-    section_nm, size = section_nm or apart, pixel_size_nm or rows or columns
+    volume = opened.store
+    domain = Domain(image=image, pixel_size_nm=pixel_size_nm or 0.0, section_nm=section_nm or 0.0, metadata=metadata or OBEYED)
+    size = voxel_size.pixel_size_nm(domain, opened.voxel_nm, "-")
     if not size:
         raise InputError(f"--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image={image}, in nm")
     dtype = volume.dtype.numpy_dtype
     if labels and dtype.kind not in "ui":
         raise InputError(f"--labels: must be without, as --image={image} holds values of type {dtype}; labels are"
                          " whole numbers")
-    with create_volume(output, volume.shape, dtype, size, section_nm=section_nm, kind=LABELS if labels else IMAGE,
-                       overwrite=overwrite, format=format, inputs=inputs) as store:
+    with create_volume(output, volume.shape, dtype, size, section_nm=voxel_size.section_nm(domain, opened.voxel_nm, "-") or None,
+                       kind=LABELS if labels else IMAGE, overwrite=overwrite, format=format, inputs=inputs) as store:
         read = 0
         for place in blocks(volume.shape, _BLOCK):
             values = volume[place].read().result()
