@@ -108,8 +108,8 @@ def test_where_there_is_no_tissue_the_image_is_grey_and_nothing_is_labelled(file
 def test_a_frame_that_is_taken_for_tissue_is_said(files):
     paths = files(framed=framed(IMAGE), plain=IMAGE)
     frame = 1 - IMAGE.size / framed(IMAGE).size
-    with pytest.warns(VolumeNotice, match=r"^\d+% of --config\.source\.image is a frame of one grey level, which is taken for tissue;"
-                                          r" --config\.source\.mask=border leaves it out$") as said:
+    told = r"% of --config\.source\.image is a frame of one grey level, .*; --config\.source\.mask=border leaves it out$"
+    with pytest.warns(VolumeNotice, match=told) as said:
         opened({"image": paths["framed"]})
     assert float(str(said[0].message).split("%")[0]) == pytest.approx(100 * frame, abs=15)
     with warnings.catch_warnings():
