@@ -31,6 +31,13 @@ def test_brightness_of_sections_and_empty_borders_change_nothing():
     assert section_spacing(ts.array(bordered), 5.0) == pytest.approx(expected, rel=0.2)
 
 
+@pytest.mark.parametrize("factor", [1e-29, 1e-20, 1e20, 1e29])
+def test_the_scale_of_grey_levels_changes_nothing(factor):
+    image = tissue(2).astype(np.float32)
+    expected = section_spacing(ts.array(image), 5.0)
+    assert section_spacing(ts.array(image * np.float32(factor)), 5.0) == pytest.approx(expected, rel=1e-4)
+
+
 def test_without_a_neighbour_or_anything_in_common_it_is_infinite():
     random = np.random.default_rng(0)
     smooth = np.stack([ndimage.gaussian_filter(random.normal(size=(70, 70)), 3) for _ in range(5)]).astype(np.float32)

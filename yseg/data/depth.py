@@ -41,7 +41,7 @@ def section_spacing(store: ts.TensorStore, pixel_size_nm: float, mask: ts.Tensor
     sections, *sizes = store.shape
     rows, columns = (slice((size - min(size, SIDE)) // 2, (size + min(size, SIDE)) // 2) for size in sizes)
     places = [(slice(number, number + 2), rows, columns) for number in evenly_spaced(0, sections - 1, PAIRS)]
-    pairs = [store[place].read().result().astype(np.float32) for place in places]
+    pairs = [store[place].read().result().astype(np.float64) for place in places]  # float32 may not hold their squares
     if mask is not None:
         pairs = [np.where(mask[place].read().result(), pair, 0) for place, pair in zip(places, pairs, strict=True)]
     between = sum(_variance(upper, lower) for upper, lower in pairs)
