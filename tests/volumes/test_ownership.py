@@ -77,6 +77,19 @@ def test_neither_by_links_nor_by_other_names(tmp_path):
     assert "holds --image=" in refused(tmp_path / "g.zarr", {"--image": str(tmp_path / "g.zarr" / "1" / "x.zarr")})
 
 
+def test_neither_are_sections_and_levels_that_an_input_has_by_links(tmp_path):
+    write(tmp_path / "ours.zarr")
+    write(tmp_path / "ours.tif")
+    write_by_another(tmp_path / "g.zarr")
+    (tmp_path / "g.zarr" / "2").symlink_to(tmp_path / "ours.zarr" / "0")
+    (tmp_path / "sections").mkdir()
+    (tmp_path / "sections" / "1.tif").symlink_to(tmp_path / "ours.tif")
+    (tmp_path / "sections" / "2.tif").symlink_to("nowhere.tif")
+    for output, image in (("ours.zarr", "g.zarr"), ("ours.tif", "sections")):
+        assert f"holds --image={tmp_path / image}" in refused(tmp_path / output, {"--image": str(tmp_path / image)})
+    check_output(str(tmp_path / "ours.tif"), overwrite=True, inputs={"--image": str(tmp_path / "g.zarr")})
+
+
 def test_a_link_is_never_replaced(tmp_path):
     write(tmp_path / "a.zarr")
     (tmp_path / "link.zarr").symlink_to(tmp_path / "a.zarr")

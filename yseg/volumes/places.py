@@ -34,14 +34,16 @@ def dataset_of(spec: str) -> tuple[str, str]:
 def relation(place: str, other: str) -> str:
     """How the place of a spec lies to that of another: "is", "lies in", "holds", or "" if they have nothing in common.
 
-    Links are followed, and are places of their own, too: what lies behind a link in a folder also lies in that folder.
+    Links are followed, and are places of their own, too: what lies behind a link in a folder also lies in that folder. So do
+    links in the other folder, such as those to sections or to the levels of an image, whose places are then held.
     """
     if is_url(place) != is_url(other):
         return ""
     ours, theirs = (_in_bucket if is_url(spec) else _on_disk for spec in (place, other))
     if _any_in(ours(place), theirs(other)):
         return "is" if _any_in(theirs(other), ours(place)) else "lies in"
-    return "holds" if _any_in(theirs(other), ours(place)) else ""
+    linked = [] if is_url(other) else _linked(file_of(other))
+    return "holds" if _any_in([*theirs(other), *linked], ours(place)) else ""
 
 
 def _in_bucket(spec: str) -> list[Path]:
@@ -52,6 +54,15 @@ def _in_bucket(spec: str) -> list[Path]:
 def _on_disk(spec: str) -> list[Path]:
     path = file_of(spec)
     return [Path(os.path.abspath(path)), Path(os.path.realpath(path))]
+
+
+def _linked(folder: str) -> list[Path]:
+    """What the links in a folder lead to."""
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(os.path.realpath(entry.path)) for entry in entries if entry.is_symlink()]
+    except OSError:
+        return []
 
 
 def _any_in(inner: list[Path], outer: list[Path]) -> bool:
