@@ -33,7 +33,7 @@ def check(labels, foreground, unlabelled="", boxes=None):
     (MASK * 0, ">0", "no foreground", r"0 \(100\.0%\); .*is it the right file\?$"),
     (MASK.astype(np.uint64) * (2**64 - 1), "==18446744073709551614", "no foreground", "18446744073709551615 "),
     (np.arange(1800, dtype=np.int32).reshape(MASK.shape) + 1, ">0", "nothing but foreground", r", \.\.\.$"),
-    (np.full(MASK.shape, np.nan, np.float32), ">0", "no voxel that is labelled", "nan "),
+    (np.full(MASK.shape, np.nan, np.float32), ">0", "no voxel that is labelled", r"nan \(100\.0%\); "),
     (MASK * 0 + 5, "classes", "nothing but class 5", "5 ")])
 def test_a_rule_that_finds_one_class_is_named_with_the_values_that_are_there(labels, foreground, what, hint):
     with pytest.raises(InputError, match=rf"^--config\.source\.foreground='{foreground}': finds {what} in what is"

@@ -29,6 +29,12 @@ def test_classes_are_values_and_unlabelled_is_minus_1():
             apply_rule(np.array([value]), rule)
 
 
+@pytest.mark.parametrize(("flag", "labels"), [("--config.source", "--config.source.labels"), ("-", "--labels")])
+def test_a_value_that_is_no_class_names_the_flag_of_its_volume(flag, labels):
+    with pytest.raises(InputError, match=f"^{labels}: label value -1: .* must be class indices from 0 to 127"):
+        apply_rule(np.array([0, -1]), label_rule("classes", "==255", flag))
+
+
 def test_what_is_unlabelled_is_neither_foreground_nor_background():
     assert apply_rule(np.array([0, 1, 2, 255], np.uint8), label_rule(">0", "==2,255", "")).tolist() == [0, 1, -1, -1]
 

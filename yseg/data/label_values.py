@@ -61,7 +61,8 @@ def _shares(arrays):
     counts: dict[int | float, int] = {}
     for array in arrays:
         for value, count in zip(*np.unique(array, return_counts=True), strict=True):
-            counts[value.item()] = counts.get(value.item(), 0) + int(count)
+            known = value.item() if value == value else math.nan  # one object, as NaN is equal to none
+            counts[known] = counts.get(known, 0) + int(count)
     total = sum(counts.values())
     return sorted(((value, count / total) for value, count in counts.items()), key=lambda pair: -pair[1])
 

@@ -48,10 +48,14 @@ def _nearest(value, dtype):
 
 
 class LabelRule(NamedTuple):
-    """How label values become classes: foreground is class 1 and the rest 0, but where unlabelled holds they become -1."""
+    """How label values become classes: foreground is class 1 and the rest 0, but where unlabelled holds they become -1.
+
+    labels: what messages call the volume.
+    """
 
     foreground: Condition
     unlabelled: Condition | None = None
+    labels: str = "labels"
 
 
 _COMPARISONS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
@@ -80,12 +84,13 @@ def parse_rule(text: str, flag: str) -> Condition:
 
 def label_rule(foreground: str, unlabelled: str, flag: str) -> LabelRule:
     """The LabelRule of a domain's texts (config.Domain); unlabelled may be empty. InputError as in `parse_rule`."""
+    labels = f"{flag}.labels" if flag.startswith("--") else "--labels"
     if not unlabelled:
-        return LabelRule(parse_rule(foreground, f"{flag}.foreground"))
+        return LabelRule(parse_rule(foreground, f"{flag}.foreground"), labels=labels)
     condition = parse_rule(unlabelled, f"{flag}.unlabelled")
     if condition.name == "classes":
         raise InputError(f"{flag}.unlabelled={unlabelled!r}: must be a comparison such as '==255'")
-    return LabelRule(parse_rule(foreground, f"{flag}.foreground"), condition)
+    return LabelRule(parse_rule(foreground, f"{flag}.foreground"), condition, labels)
 
 
 def apply_rule(labels: np.ndarray, rule: LabelRule) -> np.ndarray:
@@ -102,8 +107,8 @@ def apply_rule(labels: np.ndarray, rule: LabelRule) -> np.ndarray:
         if labels.dtype.kind == "f":
             invalid |= (np.trunc(labels) != labels) & ~unlabelled
         if invalid.any():
-            raise InputError(f"label value {labels[invalid].flat[0]}: with the foreground rule 'classes' values must be class"
-                             " indices from 0 to 127, or unlabelled")
+            raise InputError(f"{rule.labels}: label value {labels[invalid].flat[0]}: with the foreground rule 'classes' values"
+                             " must be class indices from 0 to 127, or unlabelled")
         classes = np.where(unlabelled, 0, labels).astype(np.int8)
     else:
         classes = rule.foreground.holds(labels).astype(np.int8)
