@@ -2,7 +2,7 @@
 
     python -m tests.formats --data=/path/to/data        with the VNC volume, and else with a drawn one
 
-prints how many numbers of the network differ; README says the result.
+prints README's table: how many numbers of the network differ.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import numpy as np
 import yseg
 from tests import tiny
 from yseg.config import Domain, Optimizer, Sampling
-from yseg.report import print_table
 from yseg.volumes.header import FORMATS
 
 STEPS, SECTION_NM = 20, 50.0
@@ -53,20 +52,22 @@ def different_bits(one: list[np.ndarray], other: list[np.ndarray]) -> int:
     return sum(int((left != right).sum()) for left, right in zip(one, other, strict=True))
 
 
+def table(source: Domain, folder: Path) -> str:
+    """The table, in Markdown, of trainings in a new folder."""
+    expected = trained(source, folder / "run")
+    lines = ["| format | name | numbers of the network that differ |", "|---|---|---:|"]
+    for form in FORMATS:
+        place = folder / form
+        place.mkdir()
+        differ = different_bits(expected, trained(converted(source, place, form), place / "run"))
+        lines.append(f"| `{form}` | `b{NAMES[form]}` | {differ} of {sum(leaf.size for leaf in expected)} |")
+    return "\n".join(lines)
+
+
 def main(data: Path | None) -> None:
     """Print the table."""
-    source, rows = source_of(data), []
     with tempfile.TemporaryDirectory() as folder:
-        expected = trained(source, Path(folder) / "run")
-        for form in FORMATS:
-            place = Path(folder) / form
-            place.mkdir()
-            found = trained(converted(source, place, form), place / "run")
-            size = sum(file.stat().st_size for file in place.glob("image*/**/*") if file.is_file()) or next(
-                place.glob("image*")).stat().st_size
-            rows.append({"format": form, "name": f"b{NAMES[form]}", "MB": round(size / 1e6, 1),
-                         f"numbers that differ after {STEPS} steps": different_bits(expected, found)})
-    print_table(rows, list(rows[0]), "Formats that are written and read")
+        print(table(source_of(data), Path(folder)))
 
 
 if __name__ == "__main__":
