@@ -200,7 +200,7 @@ class SelfTraining:
 
     start: str = knob("", "workdir of the run whose network is adapted; empty = `first` is trained before, in the same workdir")
     first: str = knob("ft", "method of the first stage", choices=tuple(name for name in METHODS if name != SELF_TRAINING))
-    steps: int = knob(3600, "training steps of the second stage", at_least=0)
+    steps: int = knob(1800, "training steps of the second stage", at_least=0)
     learning_rate: float = knob(1e-3, "peak learning rate of the second stage", above=0)
     zoom: float = knob(0.2, "`augmentation.zoom` of the second stage", at_least=0)
     average: float = knob(0.99, "decay of the moving average of the parameters, which makes pseudo-labels and is the result",
