@@ -48,8 +48,9 @@ def trained(source: Domain, workdir: Path) -> list[np.ndarray]:
 
 
 def different_bits(one: list[np.ndarray], other: list[np.ndarray]) -> int:
-    """How many numbers are not the same."""
-    return sum(int((left != right).sum()) for left, right in zip(one, other, strict=True))
+    """How many numbers have not the same bits."""
+    return sum(int((left.view(f"u{left.itemsize}") != right.view(f"u{right.itemsize}")).sum())
+               for left, right in zip(one, other, strict=True))
 
 
 def table(source: Domain, folder: Path) -> str:

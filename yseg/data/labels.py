@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from yseg.config import InputError
+from yseg.data.voxel_size import flag_of
 
 Number = int | Fraction  # of a rule, exactly as it was written
 
@@ -84,13 +85,11 @@ def parse_rule(text: str, flag: str) -> Condition:
 
 def label_rule(foreground: str, unlabelled: str, flag: str) -> LabelRule:
     """The LabelRule of a domain's texts (config.Domain); unlabelled may be empty. InputError as in `parse_rule`."""
-    labels = f"{flag}.labels" if flag.startswith("--") else "--labels"
-    if not unlabelled:
-        return LabelRule(parse_rule(foreground, f"{flag}.foreground"), labels=labels)
-    condition = parse_rule(unlabelled, f"{flag}.unlabelled")
-    if condition.name == "classes":
-        raise InputError(f"{flag}.unlabelled={unlabelled!r}: must be a comparison such as '==255'")
-    return LabelRule(parse_rule(foreground, f"{flag}.foreground"), condition, labels)
+    unlabelled_flag = flag_of(flag, "unlabelled")
+    condition = parse_rule(unlabelled, unlabelled_flag) if unlabelled else None
+    if condition and condition.name == "classes":
+        raise InputError(f"{unlabelled_flag}={unlabelled!r}: must be a comparison such as '==255'")
+    return LabelRule(parse_rule(foreground, flag_of(flag, "foreground")), condition, flag_of(flag, "labels"))
 
 
 def apply_rule(labels: np.ndarray, rule: LabelRule) -> np.ndarray:
