@@ -10,6 +10,7 @@ from yseg.data.labels import apply_rule, label_rule
 
 MASK = np.zeros((3, 20, 30), np.uint8)
 MASK[1, 4:9, 10:20] = 1
+FLAGS = {f"{name}_flag": f"--config.source.{name}" for name in ("foreground", "labels", "unlabelled")}
 
 
 def check(labels, foreground, unlabelled="", boxes=None):
@@ -19,9 +20,9 @@ def check(labels, foreground, unlabelled="", boxes=None):
         reads.append(box)
         return labels[box.slices]
 
-    check_two_classes(lambda box: apply_rule(values_of(box), rule), values_of,
-                      [Box.whole(labels.shape)] if boxes is None else boxes, rule=foreground,
-                      rule_flag="--config.source.foreground", labels_flag="--config.source.labels")
+    note = check_two_classes(lambda box: apply_rule(values_of(box), rule), values_of,
+                             [Box.whole(labels.shape)] if boxes is None else boxes, rule=foreground, **FLAGS)
+    assert not note
     return reads
 
 
@@ -51,19 +52,37 @@ def test_what_is_unlabelled_is_no_class():
 def test_two_classes_are_found_in_few_blocks_and_a_rare_one_in_all():
     labels = np.zeros((400, 8, 8), np.uint8)
     labels[::2, :, 4:] = 1
-    assert len(check(labels, ">0")) == 1
+    assert len(check(labels, ">0")) == 2  # classes, and values
     labels[:] = 0
     labels[313, 2, 5] = 1  # of all sections
     assert 32 < len(check(labels, ">0")) <= 400
 
 
 def test_background_alone_may_be_allowed():
-    told = {"rule": ">0", "rule_flag": "--foreground", "labels_flag": "--labels", "background_alone": True}
-    check_two_classes(lambda box: MASK[box.slices].astype(np.int8), lambda box: MASK[box.slices],
-                      [Box((0, 0, 0), (1, 20, 30))], **told)
+    told = {"rule": ">0", "background_alone": True, **FLAGS}
+    note = check_two_classes(lambda box: MASK[box.slices].astype(np.int8), lambda box: MASK[box.slices],
+                             [Box((0, 0, 0), (1, 20, 30))], **told)
+    assert note == ("--config.source.foreground='>0': finds no foreground in what is used of --config.source.labels, whose values"
+                    " are 0 (100.0%)")
     with pytest.raises(InputError, match="nothing but foreground"):
         check_two_classes(lambda box: np.ones(box.shape, np.int8), lambda box: MASK[box.slices],
                           [Box((0, 0, 0), (1, 20, 30))], **told)
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.uint64, 2**64 - 1), (np.uint16, 65535), (np.int32, -1), (np.int8, -1)])
+def test_a_value_that_often_means_not_labelled_is_named_if_it_is_a_class(dtype, value):
+    labels = MASK.astype(dtype)
+
+    def note(labels, foreground=">0", unlabelled=""):
+        rule = label_rule(foreground, unlabelled, "--config.source")
+        return check_two_classes(lambda box: apply_rule(labels[box.slices], rule), lambda box: labels[box.slices],
+                                 [Box.whole(labels.shape)], rule=foreground, **FLAGS)
+
+    assert not note(np.where(labels == 1, labels.dtype.type(value), 0), f"=={value}")  # a mask, which has two values
+    labels[2] = value
+    assert not note(labels, unlabelled=f"=={value}")
+    assert note(labels) == (f"--config.source.labels: {value}, in 33.3% of the voxels, is taken for a class; if it means that"
+                            f" they are not labelled, give --config.source.unlabelled='=={value}'")
 
 
 def test_boxes_alone_are_looked_at():

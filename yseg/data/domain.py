@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -33,7 +32,7 @@ from yseg.data.patches import Region
 from yseg.data.split import Split, split
 from yseg.data.tissue import find_tissue, finite, frame_share, in_tissue, is_found, part_of, part_of_region
 from yseg.volumes import catalog
-from yseg.volumes.opened import OpenedVolume, VolumeNotice
+from yseg.volumes.opened import OpenedVolume, tell
 from yseg.volumes.pairs import check_pair
 from yseg.volumes.volume import read_volume
 
@@ -214,6 +213,8 @@ def check_labels(config: ResolvedExperiment, labelled: Volume) -> None:
 def check_rule(volume: Volume, foreground: str, boxes: Sequence[Box], *, background_alone: bool) -> None:
     """InputError, naming the label values, if the rule for foreground finds one class alone in some Boxes of a Volume.
 
+    VolumeNotice if it finds background alone, where there may be no foreground, or takes for a class what often is none.
+
     Args:
       volume: opened with labels.
       foreground: the rule, as it was given.
@@ -222,10 +223,9 @@ def check_rule(volume: Volume, foreground: str, boxes: Sequence[Box], *, backgro
     """
     store = volume.label_values
     if store is not None:
-        rule_flag, labels_flag = (volume.flag.replace("image", name) for name in ("foreground", "labels"))
-        check_two_classes(volume.classes, lambda box: store[box.slices].read().result(), boxes,
-                          rule=foreground or ">0", rule_flag=rule_flag, labels_flag=labels_flag,
-                          background_alone=background_alone)
+        flags = {f"{name}_flag": volume.flag.replace("image", name) for name in ("foreground", "labels", "unlabelled")}
+        tell(check_two_classes(volume.classes, lambda box: store[box.slices].read().result(), boxes, **flags,
+                                rule=foreground or ">0", background_alone=background_alone))
 
 
 def training_region(volume: Volume, patch_size: int, parts: Sequence[Box] | None = None) -> Region:
@@ -365,9 +365,7 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         labels, rule = in_tissue(labels, tissue.mask, functools.partial(apply_rule, rule=rule)), CLASSES
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
     _check_scale(pixel_size_nm, sampling.working_pixel_size_nm, voxel_size.flag_of(flag, "pixel_size_nm"))
-    notes = found.notes if domain.mask else (*found.notes, *_frame_note(image, image_flag, mask_flag))
-    for note in notes:
-        warnings.warn(note, VolumeNotice, stacklevel=1)  # one place, so that it is said once
+    tell(*found.notes, *(() if domain.mask else _frame_note(image, image_flag, mask_flag)))
     grid = Grid(triple(image.shape), pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, pixel_size_nm, tissue.mask), labels, rule, grid, parts, pixel_size_nm, image_flag,
                   voxel_size.section_nm(domain, found.voxel_nm, flag), tissue.mask,

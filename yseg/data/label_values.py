@@ -10,14 +10,15 @@ from yseg.data.box import Box, evenly_spaced
 
 _BLOCK_VOXELS = 2**24  # that are looked at together
 _SAMPLED = 32  # blocks, evenly spaced, that are looked at first, and whose values are named
+_SAMPLED_FOR_MISSING = 8
 _NAMED = 6  # values, the most frequent ones
 _FOREGROUND, _BACKGROUND = 1, 0
 
 Read = Callable[[Box], np.ndarray]  # the voxels of a Box, [z, y, x]
 
 
-def check_two_classes(classes_of: Read, values_of: Read, boxes: Sequence[Box], *, rule: str,
-                      rule_flag: str, labels_flag: str, background_alone: bool = False) -> None:
+def check_two_classes(classes_of: Read, values_of: Read, boxes: Sequence[Box], *, rule: str, foreground_flag: str,
+                      labels_flag: str, unlabelled_flag: str, background_alone: bool = False) -> str:
     """InputError, naming the values that are there, if all labels in some boxes are of one class, or there are none.
 
     Usually a few blocks show two classes; all are looked at before they are refused.
@@ -27,8 +28,11 @@ def check_two_classes(classes_of: Read, values_of: Read, boxes: Sequence[Box], *
       values_of: the label values that these classes were made of.
       boxes: in voxels; none of them = nothing is checked.
       rule: which values are foreground, as it was given.
-      rule_flag, labels_flag: where it and the labels were given.
+      foreground_flag, labels_flag, unlabelled_flag: of the rule, of the labels, and for values that are no labels.
       background_alone: whether there may be nothing but background.
+
+    Returns:
+      A line about labels that may not be meant, but may be; "" if there are none.
     """
     blocks = [block for box in boxes for block in _blocks(box)]
     sampled = evenly_spaced(0, len(blocks), _SAMPLED)
@@ -36,16 +40,39 @@ def check_two_classes(classes_of: Read, values_of: Read, boxes: Sequence[Box], *
     for number in dict.fromkeys([*sampled, *range(len(blocks))]):
         found |= {int(value) for value in np.unique(classes_of(blocks[number]))} - {-1}
         if len(found) > 1:
-            return
-    if not blocks or (background_alone and found == {_BACKGROUND}):
-        return
+            return _note_of_missing(classes_of, values_of, blocks, labels_flag, unlabelled_flag)
+    if not blocks:
+        return ""
     shares = _shares(values_of(blocks[number]) for number in sampled)
     only = min(found, default=-1)
     what = {_FOREGROUND: "nothing but foreground", _BACKGROUND: "no foreground", -1: "no voxel that is labelled"}.get(
         only, f"nothing but class {only}")
     named = ", ".join(f"{value} ({share:.1%})" for value, share in shares[:_NAMED])
-    raise InputError(f"{rule_flag}={rule!r}: finds {what} in what is used of {labels_flag}; must fit its values, which are"
-                     f" {named}{', ...' if len(shares) > _NAMED else ''}{_hint({value for value, _ in shares})}")
+    finding = f"{foreground_flag}={rule!r}: finds {what} in what is used of {labels_flag}"
+    values = f"{named}{', ...' if len(shares) > _NAMED else ''}"
+    if background_alone and found == {_BACKGROUND}:
+        return f"{finding}, whose values are {values}"
+    raise InputError(f"{finding}; must fit its values, which are {values}{_hint({value for value, _ in shares})}")
+
+
+def _note_of_missing(classes_of, values_of, blocks, labels_flag, unlabelled_flag):
+    """A line about a label value that often means "not labelled" but is taken for a class; "" if a few blocks hold none.
+
+    It is -1, or the largest whole number of 16 bits or more, such as 2^64 - 1, beside at least two others: a mask has no third.
+    """
+    found, taken, total, usual = set[int](), 0, 0, 0
+    for number in evenly_spaced(0, len(blocks), _SAMPLED_FOR_MISSING):
+        values = values_of(blocks[number])
+        if values.dtype.kind not in "iu" or values.dtype == np.uint8:
+            return ""
+        usual = -1 if values.dtype.kind == "i" else int(np.iinfo(values.dtype).max)
+        found |= {int(value) for value in np.unique(values)}
+        taken += int(np.count_nonzero((values == usual) & (classes_of(blocks[number]) >= 0)))
+        total += values.size
+    if not taken or len(found) < 3:
+        return ""
+    return (f"{labels_flag}: {usual}, in {taken / total:.1%} of the voxels, is taken for a class; if it means that they are not"
+            f" labelled, give {unlabelled_flag}='=={usual}'")
 
 
 def _blocks(box: Box) -> Iterator[Box]:

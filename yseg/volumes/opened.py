@@ -1,5 +1,6 @@
 """What every reader of volumes shares: what it is asked for, what it gives, and words for messages."""
 
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,12 @@ VoxelSize = tuple[float | None, float | None, float | None]  # of (z, y, x) in n
 
 class VolumeNotice(UserWarning):
     """What the user should know of a volume that is read all the same; one line."""
+
+
+def tell(*notes: str) -> None:
+    """Warn of VolumeNotices; all from one place, so that each text is said once. Empty ones are none."""
+    for note in filter(None, notes):
+        warnings.warn(note, VolumeNotice, stacklevel=1)
 
 
 class Request(NamedTuple):
