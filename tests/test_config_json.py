@@ -152,6 +152,14 @@ def test_what_was_read_from_the_version_before_is_written_in_todays_form():
     assert not {"finetuning", "semi_supervised", "labelled_fraction", "labelled_boxes"} & written.keys()
 
 
+def test_a_run_of_the_version_before_doubt_has_that_of_today():
+    written = json.loads(to_json(experiment(method="self_training")))
+    for name in ("doubt", "margin"):
+        del written["self_training"][name]
+    written["self_training"] |= {"certain": 0.6, "doubtful": 2.0}
+    assert from_json(json.dumps(written | {"version": 6})) == experiment(method="self_training")
+
+
 def test_a_run_of_the_version_before_self_training_is_one_that_has_none():
     written = json.loads(to_json(experiment(method="dann")))
     del written["self_training"], written["augmentation"]["zoom"]

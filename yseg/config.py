@@ -207,12 +207,13 @@ class SelfTraining:
                           at_least=0, below=1)
     renew_every: int = knob(300, "steps between two renewals of the pseudo-labels", at_least=1)
     memory: float = knob(0.5, "share of the former probabilities in renewed ones", at_least=0, below=1)
-    certain: float = knob(0.7, "an object is believed if it has a voxel among the most probable, this multiple of the source's"
-                          " share of foreground", above=0, at_most=1)
-    doubtful: float = knob(1.5, "voxels beyond the source's share of foreground, up to this multiple of it, are left open if the"
-                           " network calls them foreground, by inference.threshold, or they are objects of their own", at_least=1)
+    doubt: float = knob(1.5, "an object that is this multiple as doubtful as the typical one is background in pseudo-labels, if"
+                        " objects that are more certain make up the source's share of foreground already", at_least=1)
+    margin: float = knob(1.5, "the most probable voxels, up to this multiple of what the network calls foreground, are left open"
+                         " if they are objects of their own", at_least=1)
     threshold_shift: float = knob(0.05, "how far `inference.threshold` is raised at most, to where the adapted network agrees"
-                                  " best with its last pseudo-labels", at_least=0, at_most=0.5)
+                                  " best with its last pseudo-labels, if it calls more foreground than the source has",
+                                  at_least=0, at_most=0.5)
 
 
 @dataclasses.dataclass

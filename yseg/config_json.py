@@ -19,7 +19,7 @@ from yseg.config import (
     statistics_name,
 )
 
-VERSION = 6  # of the form; 1 had no version in it
+VERSION = 7  # of the form; 1 had no version in it
 
 
 def to_json(config: Experiment) -> str:
@@ -43,6 +43,7 @@ def from_json(text: str, name: str = "config.json") -> Experiment:
         fields = _from_version_3(fields) if version <= 3 else fields
         fields = _from_version_4(fields) if version <= 4 else fields
         fields = _from_version_5(fields) if version <= 5 else fields
+        fields = _from_version_6(fields) if version <= 6 else fields
         config = dacite.from_dict(Experiment, fields, dacite.Config(strict=True, cast=[tuple]))
     except (ValueError, AttributeError, KeyError, TypeError, dacite.DaciteError) as error:
         if isinstance(error, InputError):
@@ -97,3 +98,10 @@ def _from_version_4(fields):
 def _from_version_5(fields):
     """The fields of a config.json of version 5: of a domain less was said, and all of a volume was tissue."""
     return {**fields, **{name: {**dataclasses.asdict(Domain()), **fields[name]} for name in ("source", "target")}}
+
+
+def _from_version_6(fields):
+    """The fields of a config.json of version 6, whose pseudo-labels had as much foreground as the source."""
+    usual = SelfTraining()
+    kept = {name: value for name, value in fields["self_training"].items() if name not in ("certain", "doubtful")}
+    return {**fields, "self_training": {**kept, "doubt": usual.doubt, "margin": usual.margin}}

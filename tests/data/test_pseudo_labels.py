@@ -29,45 +29,35 @@ def scene():
     return values
 
 
-def test_discs_of_the_sources_share_are_foreground_and_all_around_them_is_background():
-    values = scene()
-    truth = values > 0.5
-    labels = pseudo_labels(values, PRIOR._replace(share=truth.mean()), pixel_size_nm=NM)
-    np.testing.assert_array_equal(labels == 1, truth)
-    assert labels.dtype == np.int8
-    blurred = ndimage.gaussian_filter(values, (0, 2, 2))
-    labels = pseudo_labels(blurred, PRIOR._replace(share=(blurred >= 0.5).mean()), pixel_size_nm=NM)
-    assert set(np.unique(labels)) == {0, 1}  # the next probable voxels surround the discs
+@pytest.mark.parametrize("share_of_called", [0.55, 0.8, 1.0, 1.25, 1.9])
+def test_what_the_network_calls_is_foreground_and_all_around_is_background_whatever_the_sources_share(share_of_called):
+    values = ndimage.gaussian_filter(scene(), (0, 1.5, 1.5))  # probabilities that fall off across the rims of the discs
+    for threshold in (0.4, 0.5):
+        called = values >= threshold
+        prior = PRIOR._replace(share=share_of_called * called.mean())
+        labels = pseudo_labels(values, prior, pixel_size_nm=NM, threshold=threshold)
+        np.testing.assert_array_equal(labels, called)
+        assert labels.dtype == np.int8
 
 
-def test_beyond_the_sources_share_plausible_components_are_open_and_others_are_background():
+def test_of_the_next_probable_voxels_plausible_components_are_open_and_others_are_background():
     values = scene()
     values[:, 40:43, 40:43] = 0.4  # 9 pixels
-    share = (values > 0.5).mean()
+    truth = values > 0.5
     values[:, np.hypot(*(np.mgrid[:80, :80] - np.array([60, 60])[:, None, None])) < 6] = 0.4
-    labels = pseudo_labels(values, PRIOR._replace(share=share), pixel_size_nm=NM, doubtful=1.5)
+    prior = PRIOR._replace(share=truth.mean())
+    labels = pseudo_labels(values, prior, pixel_size_nm=NM, margin=1.5)
     assert (labels[:, 60, 60] == -1).all()
     assert (labels[:, 40:43, 40:43] == 0).all()
-    assert (labels == 1).mean() == pytest.approx(share)
-    assert (pseudo_labels(values, PRIOR._replace(share=share), pixel_size_nm=NM, doubtful=1.0) >= 0).all()
+    np.testing.assert_array_equal(labels == 1, truth)
+    assert (pseudo_labels(values, prior, pixel_size_nm=NM, margin=1.0) >= 0).all()
 
 
-@pytest.mark.parametrize("share_of_called", [0.6, 0.8, 1.0, 1.25, 1.6])
-def test_what_the_source_share_and_the_network_disagree_about_is_open(share_of_called):
-    values = ndimage.gaussian_filter(scene(), (0, 1.5, 1.5))  # probabilities that fall off across the rims of the discs
-    called = values >= 0.5
-    prior = PRIOR._replace(share=share_of_called * called.mean())
-    most_probable = values >= np.sort(values, axis=None)[-round(prior.share * values.size)]
-    labels = pseudo_labels(values, prior, pixel_size_nm=NM, doubtful=2.0)
-    np.testing.assert_array_equal(labels == 1, called & most_probable)
-    np.testing.assert_array_equal(labels == 0, ~(called | most_probable))
-    assert (pseudo_labels(values, prior, pixel_size_nm=NM, doubtful=1.0)[called & ~most_probable] == 0).all()
-
-
-def test_a_network_that_calls_nothing_foreground_gets_the_most_probable_voxels_all_the_same():
-    values = scene() / 3
-    labels = pseudo_labels(values, PRIOR._replace(share=(values > 0.2).mean()), pixel_size_nm=NM)
-    assert (labels == 1).any()
+@pytest.mark.parametrize(("threshold", "times"), [(0.99, 0.5), (0.0, 2.0)])
+def test_a_network_that_calls_nothing_or_all_gets_half_or_twice_the_sources_share(threshold, times):
+    values = ndimage.gaussian_filter(scene(), (0, 1.5, 1.5))
+    labels = pseudo_labels(values, PRIOR._replace(share=0.04 / times), pixel_size_nm=NM, threshold=threshold, doubt=9.0)
+    assert (labels == 1).mean() == pytest.approx(0.04, rel=0.01)
 
 
 def test_a_ragged_or_small_component_is_background_and_what_is_in_one_section_is_open():
@@ -82,12 +72,32 @@ def test_a_ragged_or_small_component_is_background_and_what_is_in_one_section_is
     assert (labels[:, 15, 15] == 1).all()
 
 
-def test_an_object_that_is_nowhere_certain_is_open():
+def test_a_doubted_object_is_background_if_more_certain_ones_make_up_the_sources_share():
     values = scene()
-    values[:, 44:57, 14:27] *= 0.8  # one disc of three
-    share = (values > 0.5).mean()
-    assert (pseudo_labels(values, PRIOR._replace(share=share), pixel_size_nm=NM, certain=0.5)[:, 50, 20] == -1).all()
-    assert (pseudo_labels(values, PRIOR._replace(share=share), pixel_size_nm=NM, certain=1.0)[:, 50, 20] == 1).all()
+    disc = np.s_[:, 44:57, 14:27]
+    values[disc] *= 0.9  # one of three: 0.81, so that it is 1.9 times as doubtful
+    called = values > 0.5
+    others = called.copy()
+    others[disc] = False
+
+    def labels(share, doubt):
+        return pseudo_labels(values, PRIOR._replace(share=share * called.mean()), pixel_size_nm=NM, doubt=doubt)
+
+    np.testing.assert_array_equal(labels(0.6, doubt=1.8), others)
+    np.testing.assert_array_equal(labels(0.6, doubt=2.0), called)
+    np.testing.assert_array_equal(labels(1.01, doubt=1.8), called)
+
+
+def test_objects_are_doubted_by_what_is_typical_of_all_parts():
+    doubtful, certain = scene(), scene()
+    doubtful[doubtful > 0.5] = 0.8
+    prior = PRIOR._replace(share=0.25 * (certain > 0.5).mean())
+    alone, = module.pseudo_labels([doubtful], prior, pixel_size_nm=NM)
+    assert (alone == 1).any()
+    beside, *others = module.pseudo_labels([doubtful, certain, certain], prior._replace(share=(certain > 0.5).mean() * 0.6),
+                                           pixel_size_nm=NM)
+    assert (beside[doubtful > 0.5] == 0).all()
+    assert all((labels == (certain > 0.5)).all() for labels in others)
 
 
 def test_holes_are_filled():

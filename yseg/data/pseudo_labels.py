@@ -7,6 +7,7 @@ of the source, say what is to be believed.
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -16,52 +17,89 @@ from yseg.metrics.shapes import Prior, implausible, of_components, section_shape
 _ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 UNKNOWN = -1
 THRESHOLDS = 21  # that are compared
-_LEAST = 0.5  # part of the source's share that is foreground even if a network calls less so, as one does that knows little
+FACTOR = 2.0  # by which what a network calls foreground may differ from the share of the source before it is not believed
 
 
-def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, threshold: float = 0.5,
-                  certain: float = 0.7, doubtful: float = 1.5, tissue: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
+class _Objects(NamedTuple):
+    """The components of a mask [z, y, x]; component c is number c + 1 of `numbers`.
+
+    numbers: int32 [z, y, x], 0 = no component; volumes: int64 [component], in voxels; doubts: float64 [component], the mean of
+    1 - probability where no hole was filled; depths: int64 [component], in sections.
+    """
+
+    numbers: np.ndarray
+    volumes: np.ndarray
+    doubts: np.ndarray
+    depths: np.ndarray
+
+
+def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, threshold: float = 0.5, doubt: float = 1.5,
+                  margin: float = 1.5, tissue: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
     """What to believe of predictions, int8 [z, y, x] for each part: 1 = foreground, 0 = background, -1 = left open.
 
-    How much is foreground is said by the share of the source and by the network itself, with its threshold, and neither is to be
-    trusted alone: the target may have more or less of it than the source, and the network may call too much or too little. So
-    the most probable voxels of which both say so are foreground, and those of which one does are left open, as long as it is
-    between half and `doubtful` times the share. Both hold in components of a section that are large and smooth enough for the
-    source, with holes filled. Left open are also objects that lie in one section alone, or that have no voxel among the most
-    probable `certain` times the share, and plausible components of the most probable voxels up to `doubtful` times the share that
-    hold no foreground. All else is background, such as what surrounds an object that is believed; it would grow if that was left
-    open.
+    Foreground is what the network calls so, in components of a section that are large and smooth enough for the source, with
+    holes filled. How much of it there is in the source says little of the target, so it is neither added to nor eroded; but if
+    objects that are more certain make up as much already, one that is `doubt` times as doubtful as the typical is background:
+    contours are alike in right and wrong objects, the probability inside is not. Left open are objects that lie in one section
+    alone, and plausible components of the next probable voxels, up to `margin` times as many, that hold no foreground. All else
+    is background, such as what surrounds an object that is believed; it would grow if that was left open.
 
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x] on the working grid, averaged in depth.
       prior: of the source.
       pixel_size_nm: of the working grid.
-      threshold: probability from which the network calls a voxel foreground.
-      certain, doubtful: multiples of the share.
+      threshold: probability from which the network calls a voxel foreground; if that is less than half or more than twice as much
+        as in the source, it is that much.
+      doubt: multiple of the typical mean of 1 - probability of an object, which is the median over voxels of objects.
+      margin: multiple of the foreground.
       tissue: where there is tissue, bool [z, y, x] of each part, of which the shares are; the rest is left open; None =
         everywhere.
     """
-    known = [part.ravel() for part in parts] if tissue is None else [
-        part[place] for part, place in zip(parts, tissue, strict=True)]
-    core, few, edge, many = _quantiles(
-        np.concatenate(known), (certain * prior.share, _LEAST * prior.share, prior.share, min(0.5, doubtful * prior.share)))
-    high, low = max(edge, min(threshold, few)), min(edge, max(threshold, many))
-    labels = [_labels(part, prior, pixel_size_nm, core, high, low, many) for part in parts]
+    known = np.concatenate([part.ravel() for part in parts] if tissue is None else [
+        part[place] for part, place in zip(parts, tissue, strict=True)])
+    least, most = _quantiles(known, (prior.share / FACTOR, min(0.5, prior.share * FACTOR)))
+    edge = max(most, min(threshold, least))
+    fringe, = _quantiles(known, (min(0.5, margin * np.count_nonzero(known >= edge) / known.size),))
+    masks = [_plausible(part >= edge, prior, pixel_size_nm) for part in parts]
+    objects = [_objects(mask, part, edge) for mask, part in zip(masks, parts, strict=True)]
+    refused = _refused(objects, doubt, prior.share * known.size)
+    labels = [_labels(mask, found, wrong, _plausible(part >= fringe, prior, pixel_size_nm))
+              for part, mask, found, wrong in zip(parts, masks, objects, refused, strict=True)]
     if tissue is not None:
         labels = [np.where(place, each, np.int8(UNKNOWN)) for each, place in zip(labels, tissue, strict=True)]
     return labels
 
 
-def _labels(values, prior, pixel_size_nm, core, high, low, fringe):
-    """The pseudo-labels of a part, by the probabilities that count as core, high, low and fringe."""
-    foreground = _plausible(values >= high, prior, pixel_size_nm)
-    candidates = section_shapes(_plausible(values >= fringe, prior, pixel_size_nm))
-    with_foreground = ndimage.maximum(foreground, candidates.numbers, np.arange(1, len(candidates.areas) + 1))
-    doubted = of_components(~np.asarray(with_foreground, bool), candidates.numbers)
-    doubted |= _plausible(values >= low, prior, pixel_size_nm)
-    labels = np.where(foreground, 1, np.where(doubted, UNKNOWN, 0)).astype(np.int8)
-    labels[_unsure(foreground, values, core)] = UNKNOWN
-    return labels
+def _labels(foreground, objects, refused, candidates):
+    """The pseudo-labels of a part, int8 [z, y, x]: its foreground, as mask and objects, and what else may be foreground."""
+    shapes = section_shapes(candidates)
+    with_foreground = ndimage.maximum(foreground, shapes.numbers, np.arange(1, len(shapes.areas) + 1))
+    left_open = of_components(~np.asarray(with_foreground, bool), shapes.numbers)
+    if len(foreground) > 1:
+        left_open |= of_components((objects.depths < 2) & ~refused, objects.numbers)
+    believed = foreground & ~of_components(refused, objects.numbers)
+    return np.where(left_open, UNKNOWN, believed).astype(np.int8)
+
+
+def _objects(mask, values, edge):
+    """The _Objects of a mask bool [z, y, x], by probabilities [z, y, x] that are at least `edge` but for filled holes."""
+    numbers, count = ndimage.label(mask, _ANY_NEIGHBOUR)
+    volumes = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
+    called = np.where(values >= edge, numbers, 0).ravel()
+    sums, counts = (np.bincount(called, weights, minlength=count + 1)[1:] for weights in (1.0 - values.ravel(), None))
+    depths = np.array([place[0].stop - place[0].start for place in ndimage.find_objects(numbers)], int)
+    return _Objects(numbers, volumes, sums / counts, depths)
+
+
+def _refused(parts, doubt, expected):
+    """Of the _Objects of each part, which are doubted and beyond the expected number of voxels, the most certain first: bool."""
+    doubts, volumes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("doubts", "volumes"))
+    order = np.argsort(doubts, kind="stable")
+    sums = volumes[order].cumsum()
+    typical = doubts[order][np.searchsorted(sums, sums[-1] / 2)] if len(order) else 0.0
+    beyond = np.zeros(len(order), bool)
+    beyond[order] = sums > expected
+    return np.split(beyond & (doubts > doubt * typical), np.cumsum([len(part.doubts) for part in parts])[:-1])
 
 
 def agreeing_threshold(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray], lowest: float, highest: float) -> float:
@@ -95,14 +133,3 @@ def _quantiles(values, shares):
     """The values [share] that these shares of the values [n] reach."""
     places = [values.size - min(max(round(share * values.size), 1), values.size) for share in shares]
     return np.partition(values, places)[places]
-
-
-def _unsure(foreground, values, core):
-    """The objects of a mask that lie in one section, of several, or nowhere reach `core`: bool [z, y, x]."""
-    numbers, count = ndimage.label(foreground, _ANY_NEIGHBOUR)
-    if not count:
-        return np.zeros_like(foreground)
-    highest = ndimage.maximum(values, numbers, np.arange(1, count + 1))
-    depth = np.array([place[0].stop - place[0].start for place in ndimage.find_objects(numbers)])
-    unsure = (highest < core) | ((depth < 2) & (len(values) > 1))
-    return of_components(unsure, numbers)

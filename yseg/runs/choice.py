@@ -34,9 +34,8 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
     """`choose(state)` writes into the folder of a run whether the network of its last state is used, why, and its threshold.
 
     Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
-    threshold of the adapted one is that at which it agrees best with the last pseudo-labels, from the config's up to
-    `config.self_training.threshold_shift` above it. Not below: there lies what pseudo-labels call foreground and the network,
-    which was trained on them, does not, as where the target has less foreground than the source, whose share they have.
+    threshold of the adapted one is the config's; if it calls more foreground than the source has, it is that at which it agrees
+    best with the last pseudo-labels, up to `config.self_training.threshold_shift` above: both then say that it calls too much.
 
     Args:
       config: of the run.
@@ -58,8 +57,8 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
                                 for found in (before, after))
         verdict = judge_adaptation(signs, adapted_signs, prior)
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        threshold = agreeing_threshold(averages(after, weights, tissue), read_last_labels(workdir, region),
-                                       usual, min(usual + shift, 1.0))
+        highest = min(usual + shift, 1.0) if adapted_signs.share > prior.share else usual
+        threshold = agreeing_threshold(averages(after, weights, tissue), read_last_labels(workdir, region), usual, highest)
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")

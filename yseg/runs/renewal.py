@@ -109,7 +109,7 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
             found = [knobs.memory * old + (1 - knobs.memory) * new for old, new in zip(before, found, strict=True)]
         found = [part.astype(np.float16) for part in found]
         tissue = tissue_of(volume, region)
-        labels = pseudo_labels(averages(found, weights, tissue), prior, certain=knobs.certain, doubtful=knobs.doubtful,
+        labels = pseudo_labels(averages(found, weights, tissue), prior, doubt=knobs.doubt, margin=knobs.margin,
                                threshold=config.inference.threshold, pixel_size_nm=config.sampling.working_pixel_size_nm,
                                tissue=tissue)
         with whole_folder(folder / str(step)) as unfinished:
