@@ -82,6 +82,10 @@ def test_a_part_is_that_of_the_whole_whoever_reads_what_lies_below(way, image):
         np.testing.assert_allclose(read_part.result(), whole[part], atol=1e-5)
 
 
-def test_constant_grey_levels_are_0(image):
-    for way in ("section", "local"):
-        np.testing.assert_allclose(read(np.full((2, 50, 60), 7, np.uint8), way), 0, atol=1e-4)
+@pytest.mark.parametrize("way", ["section", "local"])
+def test_constant_grey_levels_are_0(way, image):
+    np.testing.assert_allclose(read(np.full((2, 50, 60), 7, np.uint8), way), 0, atol=1e-4)
+    one = np.stack([image[0], np.full_like(image[0], 255)])  # a section that was lost
+    found = read(one, way)
+    np.testing.assert_allclose(found[1], 0, atol=1e-4)
+    np.testing.assert_array_equal(found[0], read(image[:1], way)[0])

@@ -81,7 +81,7 @@ def read_by_us(path, format):
 @every_format
 @pytest.mark.parametrize("kind", ["classes", "probability", "image"])
 def test_another_reader_and_ours_see_what_was_written(tmp_path, format, kind):
-    values, path = voxels(kind), tmp_path / "new" / NAMES[format]
+    values, path = voxels(kind), tmp_path / "für µm #1 [50%] ?" / f"Größe #2 {NAMES[format]}"
     write(path, values, kind, format=format)
     for read in (read_by_another, read_by_us):
         found = read(path, format)
