@@ -16,10 +16,6 @@ def pseudo_labels(values, *arguments, **options):
     return module.pseudo_labels([values], *arguments, **options)[0]
 
 
-def agreeing_threshold(values, labels, lowest, highest):
-    return module.agreeing_threshold([values], [labels], lowest, highest)
-
-
 def scene():
     """Probabilities [z, y, x] of discs in all sections, and the places of what is put among them."""
     y, x = np.mgrid[:80, :80]
@@ -121,40 +117,18 @@ def test_parts_share_one_ranking():
     assert (parts[0] == 1).mean() > 1.5 * (parts[1] == 1).mean()
 
 
-class TestAgreeingThreshold:
-    def test_parts_count_together(self):
-        random = np.random.default_rng(1)
-        values, labels = random.random((4, 20, 30)), random.integers(-1, 2, (4, 20, 30))
-        assert module.agreeing_threshold(list(values[:, None]), list(labels[:, None]), 0.1, 0.9) == agreeing_threshold(
-            values, labels, 0.1, 0.9)
-
-    def test_it_has_the_largest_iou_of_all_in_the_range_over_what_is_known(self):
-        random = np.random.default_rng(0)
-        labels = random.integers(-1, 2, (3, 30, 40)).astype(np.int8)
-        values = np.clip(0.45 + 0.1 * labels + 0.1 * random.standard_normal(labels.shape), 0, 1).astype(np.float32)
-        values[labels < 0] = random.random((labels < 0).sum())
-
-        def iou(threshold):
-            predicted, truth = values[labels >= 0] >= threshold, labels[labels >= 0] == 1
-            return (predicted & truth).sum() / (predicted | truth).sum()
-
-        found = agreeing_threshold(values, labels, 0.3, 0.7)
-        assert iou(found) == max(map(iou, np.linspace(0.3, 0.7, 21)))
-        assert 0.3 < found < 0.7
-        assert agreeing_threshold(values, labels, 0.6, 0.7) == 0.6
-
-    def test_a_network_that_calls_the_rims_is_corrected_as_far_as_the_range_goes(self):
-        labels = np.zeros((2, 40, 40), np.int8)
-        labels[:, 10:30, 10:30] = 1
-        values = np.where(ndimage.binary_dilation(labels, np.ones((1, 3, 3))), 0.55, 0.0)
-        values[labels == 1] = 0.9
-        assert ((values >= agreeing_threshold(values, labels, 0.4, 0.6)) == labels).all()
-        assert agreeing_threshold(values, labels, 0.45, 0.55) == 0.45  # nothing in it is better
-
-    def test_where_all_are_alike_it_is_the_lowest(self):
-        values = np.full((2, 5, 5), 0.1)
-        for labels in (np.zeros, lambda shape: np.full(shape, -1), np.ones):
-            assert agreeing_threshold(values, labels((2, 5, 5)), 0.4, 0.6) == 0.4
+@pytest.mark.parametrize(("share", "expected"), [(0.3, 0.5), (0.06, 0.55), (0.01, 0.6)])
+def test_a_threshold_is_raised_to_where_the_share_is_reached_within_bounds(share, expected):
+    values = np.linspace(0, 0.59, 1000)
+    values[-100:] = np.linspace(0.5, 0.6, 100) + 1e-3 * np.array([0, 1] * 50)  # 10 % are called
+    values[-10:] = 0.9
+    parts = [values[::2].reshape(2, 10, 25), values[1::2].reshape(1, 20, 25)]
+    found = module.bounded_threshold(parts, share, 0.5, 0.1)
+    assert found == pytest.approx(expected, abs=0.01)
+    beside = [np.pad(part, ((0, 0), (0, 7), (0, 0)), constant_values=1.0) for part in parts]
+    tissue = [np.pad(np.ones(part.shape, bool), ((0, 0), (0, 7), (0, 0))) for part in parts]
+    assert module.bounded_threshold(beside, share, 0.5, 0.1, tissue) == found
+    assert module.bounded_threshold(parts, share, 0.5, 0.0) == 0.5
 
 
 def test_shares_are_those_of_tissue_and_the_rest_is_left_open():

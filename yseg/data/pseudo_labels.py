@@ -5,7 +5,6 @@ class-balanced self-training, ECCV 2018), where the share of foreground and the 
 of the source, say what is to be believed.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from yseg.metrics.shapes import Prior, implausible, of_components, section_shape
 
 _ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
 UNKNOWN = -1
-THRESHOLDS = 21  # that are compared
 FACTOR = 2.0  # by which what a network calls foreground may differ from the share of the source before it is not believed
 
 
@@ -55,8 +53,7 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
       tissue: where there is tissue, bool [z, y, x] of each part, of which the shares are; the rest is left open; None =
         everywhere.
     """
-    known = np.concatenate([part.ravel() for part in parts] if tissue is None else [
-        part[place] for part, place in zip(parts, tissue, strict=True)])
+    known = _known(parts, tissue)
     least, most = _quantiles(known, (prior.share / FACTOR, min(0.5, prior.share * FACTOR)))
     edge = max(most, min(threshold, least))
     fringe, = _quantiles(known, (min(0.5, margin * np.count_nonzero(known >= edge) / known.size),))
@@ -102,25 +99,28 @@ def _refused(parts, doubt, expected):
     return np.split(beyond & (doubts > doubt * typical), np.cumsum([len(part.doubts) for part in parts])[:-1])
 
 
-def agreeing_threshold(parts: Sequence[np.ndarray], labels: Sequence[np.ndarray], lowest: float, highest: float) -> float:
-    """The threshold in a range at which the foreground of predictions agrees best with pseudo-labels: has the largest IoU.
+def bounded_threshold(parts: Sequence[np.ndarray], share: float, usual: float, shift: float,
+                      tissue: Sequence[np.ndarray] | None = None) -> float:
+    """The threshold that a share of the voxels reach, but not below the usual one, nor further above it than `shift`.
 
-    A network need not call as much foreground as it was trained to: an overlap loss, for one, makes it call what it is unsure of,
-    such as the rims of structures.
+    A network may call too much, such as the rims of structures, which overlap losses favour; where the source has less, that is
+    likely. But the target may have more of it than the source, so that only a small step is taken.
 
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x].
-      labels: their pseudo-labels int8 [z, y, x]; what is open does not count.
-      lowest, highest: of the range; of those that agree alike, it is the lowest.
+      share: of foreground in the source, in (0, 1).
+      usual: threshold, in [0, 1].
+      shift: at least 0.
+      tissue: see `pseudo_labels`.
     """
-    thresholds = np.linspace(lowest, highest, THRESHOLDS)
-    reached = np.zeros((2, THRESHOLDS + 1), np.int64)  # of background and foreground, how many reach so many of the thresholds
-    pairs = itertools.chain.from_iterable(zip(part, known, strict=True) for part, known in zip(parts, labels, strict=True))
-    for (section, known), label in itertools.product(pairs, (0, 1)):
-        reached[label] += np.bincount(np.searchsorted(thresholds, section[known == label], "right"), minlength=THRESHOLDS + 1)
-    wrong, right = reached[:, ::-1].cumsum(axis=1)[:, ::-1][:, 1:]
-    iou = right / np.maximum(wrong + reached[1].sum(), 1)
-    return float(thresholds[np.argmax(iou)])
+    reached, = _quantiles(_known(parts, tissue), (share,))
+    return float(min(max(reached, usual), usual + shift, 1.0))
+
+
+def _known(parts, tissue):
+    """The values of parts where there is tissue, [n]."""
+    return np.concatenate([part.ravel() for part in parts] if tissue is None else [
+        part[place] for part, place in zip(parts, tissue, strict=True)])
 
 
 def _plausible(mask, prior, pixel_size_nm):

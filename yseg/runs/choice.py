@@ -10,11 +10,11 @@ from yseg.config import InputError, ResolvedExperiment
 from yseg.data.depth import depth_weights
 from yseg.data.domain import Volume
 from yseg.data.patches import Region
-from yseg.data.pseudo_labels import agreeing_threshold
+from yseg.data.pseudo_labels import bounded_threshold
 from yseg.files import write_whole
 from yseg.metrics.shapes import Prior
 from yseg.metrics.signs import judge_adaptation, signs_of
-from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, averages, read_last_labels, tissue_of
+from yseg.runs.renewal import PSEUDO_LABELS, Probabilities, averages, tissue_of
 from yseg.training.state import TrainState
 
 CHOICE = "choice.json"  # file of a run
@@ -34,8 +34,8 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
     """`choose(state)` writes into the folder of a run whether the network of its last state is used, why, and its threshold.
 
     Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
-    threshold of the adapted one is the config's; if it calls more foreground than the source has, it is that at which it agrees
-    best with the last pseudo-labels, up to `config.self_training.threshold_shift` above: both then say that it calls too much.
+    threshold of the adapted one is raised towards that at which it calls as much foreground as the source has, by
+    `config.self_training.threshold_shift` at most, see `yseg.data.pseudo_labels.bounded_threshold`.
 
     Args:
       config: of the run.
@@ -57,8 +57,7 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
                                 for found in (before, after))
         verdict = judge_adaptation(signs, adapted_signs, prior)
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        highest = min(usual + shift, 1.0) if adapted_signs.share > prior.share else usual
-        threshold = agreeing_threshold(averages(after, weights, tissue), read_last_labels(workdir, region), usual, highest)
+        threshold = bounded_threshold(averages(after, weights, tissue), prior.share, usual, shift, tissue)
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")

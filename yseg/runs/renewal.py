@@ -136,12 +136,6 @@ def read_probabilities(folder: Path, region: Region) -> list[np.ndarray]:
     return [part.astype(np.float32) for part in _read(folder / PROBABILITIES, region)]
 
 
-def read_last_labels(workdir: Path, region: Region) -> list[np.ndarray]:
-    """The last pseudo-labels of a run, int8 [z, y, x], of each part of its target's region."""
-    last = max((path for path in (workdir / PSEUDO_LABELS).iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    return _read(last / LABELS, region)
-
-
 def _read(path, region):
     store = open_volume(str(path))
     return [store[place.slices].read().result() for place in region.patch_boxes]
