@@ -65,7 +65,8 @@ def augment_geometry(key: PRNGKeyArray, image: Image, labels: Labels | None,
         displacement = jnp.where(applied, _displacement(elastic_key, image.shape[0], image.shape[1], config), 0.0)
         y, x = y + displacement[0], x + displacement[1]
     if config.zoom or elastic:
-        y, x = jnp.broadcast_arrays(y, x)
+        # A position that was computed twice, and rounded in two ways, might have a floor and a fraction that do not fit.
+        y, x = jax.lax.optimization_barrier(tuple(jnp.broadcast_arrays(y, x)))
         # Bilinear for the image, nearest neighbour for the labels (Ronneberger et al. 2015).
         image, labels = _sample_bilinear(image, y, x), None if labels is None else _sample_nearest(labels, y, x)
     return image, labels

@@ -99,7 +99,7 @@ def _refused(parts, doubt, expected):
     return np.split(beyond & (doubts > doubt * typical), np.cumsum([len(part.doubts) for part in parts])[:-1])
 
 
-def bounded_threshold(parts: Sequence[np.ndarray], share: float, usual: float, shift: float,
+def bounded_threshold(parts: Sequence[np.ndarray], share: float, *, usual: float, shift: float,
                       tissue: Sequence[np.ndarray] | None = None) -> float:
     """The threshold that a share of the voxels reach, but not below the usual one, nor further above it than `shift`.
 

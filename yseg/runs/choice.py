@@ -57,7 +57,7 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
                                 for found in (before, after))
         verdict = judge_adaptation(signs, adapted_signs, prior)
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        threshold = bounded_threshold(averages(after, weights, tissue), prior.share, usual, shift, tissue)
+        threshold = bounded_threshold(averages(after, weights, tissue), prior.share, usual=usual, shift=shift, tissue=tissue)
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")
