@@ -117,20 +117,6 @@ def test_parts_share_one_ranking():
     assert (parts[0] == 1).mean() > 1.5 * (parts[1] == 1).mean()
 
 
-@pytest.mark.parametrize(("share", "expected"), [(0.3, 0.5), (0.06, 0.55), (0.01, 0.6)])
-def test_a_threshold_is_raised_to_where_the_share_is_reached_within_bounds(share, expected):
-    values = np.linspace(0, 0.59, 1000)
-    values[-100:] = np.linspace(0.5, 0.6, 100) + 1e-3 * np.array([0, 1] * 50)  # 10 % are called
-    values[-10:] = 0.9
-    parts = [values[::2].reshape(2, 10, 25), values[1::2].reshape(1, 20, 25)]
-    found = module.bounded_threshold(parts, share, usual=0.5, shift=0.1)
-    assert found == pytest.approx(expected, abs=0.01)
-    beside = [np.pad(part, ((0, 0), (0, 7), (0, 0)), constant_values=1.0) for part in parts]
-    tissue = [np.pad(np.ones(part.shape, bool), ((0, 0), (0, 7), (0, 0))) for part in parts]
-    assert module.bounded_threshold(beside, share, usual=0.5, shift=0.1, tissue=tissue) == found
-    assert module.bounded_threshold(parts, share, usual=0.5, shift=0.0) == 0.5
-
-
 def test_shares_are_those_of_tissue_and_the_rest_is_left_open():
     values = scene()
     prior = PRIOR._replace(share=(values > 0.5).mean())

@@ -54,6 +54,12 @@ def test_of_one_section_components_decide():
     assert not judge_adaptation(one, one._replace(plausible=0.6), PRIOR).adapted
 
 
+@pytest.mark.parametrize("before", [BEFORE._replace(share=0.0, agreement=None, plausible=None), Signs(None, 0.8, 0.0)])
+def test_a_network_that_calls_nothing_is_not_used_whatever_the_one_before_called(before):
+    verdict = judge_adaptation(before, Signs(None, None, 0.0), PRIOR)
+    assert verdict == (False, "it calls nothing foreground")
+
+
 def test_what_is_no_tissue_has_no_part_in_them():
     mask = np.zeros((4, 40, 40), bool)
     mask[:, 5:15, 5:15] = True

@@ -11,6 +11,7 @@ from yseg.data.box import Box, evenly_spaced
 _BLOCK_VOXELS = 2**24  # that are looked at together
 _SAMPLED = 32  # blocks, evenly spaced, that are looked at first, and whose values are named
 _SAMPLED_FOR_MISSING = 8
+_MASK_VALUES = 2  # that a mask has
 _NAMED = 6  # values, the most frequent ones
 _FOREGROUND, _BACKGROUND = 1, 0
 
@@ -66,10 +67,12 @@ def _note_of_missing(classes_of, values_of, blocks, labels_flag, unlabelled_flag
         if values.dtype.kind not in "iu" or values.dtype == np.uint8:
             return ""
         usual = -1 if values.dtype.kind == "i" else int(np.iinfo(values.dtype).max)
-        found |= {int(value) for value in np.unique(values)}
-        taken += int(np.count_nonzero((values == usual) & (classes_of(blocks[number]) >= 0)))
         total += values.size
-    if not taken or len(found) < 3:
+        found.update(np.unique(values)[:_MASK_VALUES + 1].tolist())
+        missing = values == usual
+        if missing.any():
+            taken += int(np.count_nonzero(missing & (classes_of(blocks[number]) >= 0)))
+    if not taken or len(found) <= _MASK_VALUES:
         return ""
     return (f"{labels_flag}: {usual}, in {taken / total:.1%} of the voxels, is taken for a class; if it means that they are not"
             f" labelled, give {unlabelled_flag}='=={usual}'")

@@ -1,8 +1,8 @@
 """Pseudo-labels: what a network is sure of in the unlabelled target, with the rest left open, to train another on.
 
 Self-training with thresholds on confidence (Lee 2013; Zou et al., Unsupervised domain adaptation for semantic segmentation via
-class-balanced self-training, ECCV 2018), where the share of foreground and the shapes of structures, both known from the labels
-of the source, say what is to be believed.
+class-balanced self-training, ECCV 2018), where shapes, known from the labels of the source, and the certainty of whole objects say
+what is to be believed.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from yseg.data.threshold import matching_threshold
 from yseg.metrics.shapes import Prior, implausible, of_components, section_shapes
 
 _ANY_NEIGHBOUR = np.ones((3, 3, 3), bool)
@@ -37,10 +38,10 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
 
     Foreground is what the network calls so, in components of a section that are large and smooth enough for the source, with
     holes filled. How much of it there is in the source says little of the target, so it is neither added to nor eroded; but if
-    objects that are more certain make up as much already, one that is `doubt` times as doubtful as the typical is background:
-    contours are alike in right and wrong objects, the probability inside is not. Left open are objects that lie in one section
-    alone, and plausible components of the next probable voxels, up to `margin` times as many, that hold no foreground. All else
-    is background, such as what surrounds an object that is believed; it would grow if that was left open.
+    objects that are more certain make up as much already, one that is `doubt` times as doubtful as the typical is background, as
+    most of these are mistakes. Left open are objects that lie in one section alone, and plausible components of the next probable
+    voxels, up to `margin` times as many, that hold no foreground. All else is background, such as what surrounds an object that
+    is believed; it would grow if that was left open.
 
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x] on the working grid, averaged in depth.
@@ -53,10 +54,10 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
       tissue: where there is tissue, bool [z, y, x] of each part, of which the shares are; the rest is left open; None =
         everywhere.
     """
-    known = _known(parts, tissue)
-    least, most = _quantiles(known, (prior.share / FACTOR, min(0.5, prior.share * FACTOR)))
+    known = tissue_values(parts, tissue)
+    least, most = (matching_threshold(known, min(0.5, share)) for share in (prior.share / FACTOR, prior.share * FACTOR))
     edge = max(most, min(threshold, least))
-    fringe, = _quantiles(known, (min(0.5, margin * np.count_nonzero(known >= edge) / known.size),))
+    fringe = matching_threshold(known, min(0.5, margin * np.count_nonzero(known >= edge) / known.size))
     masks = [_plausible(part >= edge, prior, pixel_size_nm) for part in parts]
     objects = [_objects(mask, part, edge) for mask, part in zip(masks, parts, strict=True)]
     refused = _refused(objects, doubt, prior.share * known.size)
@@ -99,26 +100,8 @@ def _refused(parts, doubt, expected):
     return np.split(beyond & (doubts > doubt * typical), np.cumsum([len(part.doubts) for part in parts])[:-1])
 
 
-def bounded_threshold(parts: Sequence[np.ndarray], share: float, *, usual: float, shift: float,
-                      tissue: Sequence[np.ndarray] | None = None) -> float:
-    """The threshold that a share of the voxels reach, but not below the usual one, nor further above it than `shift`.
-
-    A network may call too much, such as the rims of structures, which overlap losses favour; where the source has less, that is
-    likely. But the target may have more of it than the source, so that only a small step is taken.
-
-    Args:
-      parts: of the volume: probabilities of foreground, [z, y, x].
-      share: of foreground in the source, in (0, 1).
-      usual: threshold, in [0, 1].
-      shift: at least 0.
-      tissue: see `pseudo_labels`.
-    """
-    reached, = _quantiles(_known(parts, tissue), (share,))
-    return float(min(max(reached, usual), usual + shift, 1.0))
-
-
-def _known(parts, tissue):
-    """The values of parts where there is tissue, [n]."""
+def tissue_values(parts: Sequence[np.ndarray], tissue: Sequence[np.ndarray] | None) -> np.ndarray:
+    """The values of parts [z, y, x] where there is tissue, bool [z, y, x] of each, None = everywhere: [n]."""
     return np.concatenate([part.ravel() for part in parts] if tissue is None else [
         part[place] for part, place in zip(parts, tissue, strict=True)])
 
@@ -127,9 +110,3 @@ def _plausible(mask, prior, pixel_size_nm):
     """The plausible components of the sections of a mask, their holes filled."""
     shapes = section_shapes(np.stack([ndimage.binary_fill_holes(section) for section in mask]))
     return of_components(~implausible(shapes, prior, pixel_size_nm), shapes.numbers)
-
-
-def _quantiles(values, shares):
-    """The values [share] that these shares of the values [n] reach."""
-    places = [values.size - min(max(round(share * values.size), 1), values.size) for share in shares]
-    return np.partition(values, places)[places]

@@ -71,6 +71,8 @@ def judge_adaptation(before: Signs, after: Signs, prior: Prior) -> Verdict:
     if not least / FACTOR <= after.share <= most * FACTOR:
         return Verdict(False, f"the share of foreground went from {before.share:.1%} to {after.share:.1%}, in the source it is"
                               f" {prior.share:.1%}")
+    if after.plausible is None:
+        return Verdict(False, "it calls nothing foreground")
     if _worse(before.plausible, after.plausible, IMPLAUSIBILITY):
         return Verdict(False, f"the share of it that looks like the source's went from {before.plausible:.2f} to"
                               f" {after.plausible:.2f}")

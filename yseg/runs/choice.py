@@ -10,7 +10,8 @@ from yseg.config import InputError, ResolvedExperiment
 from yseg.data.depth import depth_weights
 from yseg.data.domain import Volume
 from yseg.data.patches import Region
-from yseg.data.pseudo_labels import bounded_threshold
+from yseg.data.pseudo_labels import tissue_values
+from yseg.data.threshold import bounded_threshold
 from yseg.files import write_whole
 from yseg.metrics.shapes import Prior
 from yseg.metrics.signs import judge_adaptation, signs_of
@@ -35,7 +36,7 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
 
     Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
     threshold of the adapted one is raised towards that at which it calls as much foreground as the source has, by
-    `config.self_training.threshold_shift` at most, see `yseg.data.pseudo_labels.bounded_threshold`.
+    `config.self_training.threshold_shift` at most, see `yseg.data.threshold.bounded_threshold`.
 
     Args:
       config: of the run.
@@ -57,7 +58,8 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
                                 for found in (before, after))
         verdict = judge_adaptation(signs, adapted_signs, prior)
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
-        threshold = bounded_threshold(averages(after, weights, tissue), prior.share, usual=usual, shift=shift, tissue=tissue)
+        known = tissue_values(averages(after, weights, tissue), tissue)
+        threshold = bounded_threshold(known, prior.share, usual=usual, shift=shift)
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")

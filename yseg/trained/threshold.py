@@ -2,38 +2,19 @@
 
 A network that was trained on the source is less sure of the target: fewer voxels reach a probability of one half than are
 foreground. If target and source have about the same share of foreground, the threshold at which the prediction has that share is
-the better one (prior matching, as in Saerens, Latinne and Decaestecker, Adjusting the outputs of a classifier to new a priori
-probabilities, Neural Computation 2002, with a known prior).
+the better one, see `yseg.data.threshold`.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from yseg.config import MATCHED, Experiment, InputError
 from yseg.data.box import Box, evenly_spaced, sections_of
 from yseg.data.domain import Volume, open_own_domain
+from yseg.data.threshold import matching_threshold
 from yseg.trained.network import TrainedNetwork
 
 SECTIONS = 8  # of a volume that are looked at
 VOXELS = 200_000  # of them that are sampled, evenly
-
-
-def matching_threshold(probabilities: ArrayLike, share: float) -> float:
-    """The threshold that a share of the voxels reach.
-
-    Args:
-      probabilities: [n], of foreground.
-      share: of foreground voxels, in (0, 1).
-
-    Returns:
-      float in [0, 1]: `mean(probabilities >= threshold)` is `share` to the nearest voxel, if no two are equal.
-
-    >>> matching_threshold([0.1, 0.2, 0.3, 0.4], 0.25)
-    0.4
-    """
-    ordered = np.sort(np.asarray(probabilities, np.float64).ravel())
-    count = min(max(round(share * ordered.size), 1), ordered.size)
-    return float(ordered[-count])
 
 
 def sampled_probabilities(network: TrainedNetwork, volume: Volume, box: Box, voxels: int = VOXELS) -> np.ndarray:
