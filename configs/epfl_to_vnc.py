@@ -5,8 +5,8 @@ A 2-D U-Net is trained on the labelled EPFL training volume and adapted to the V
 is scored by the IoU on the last 33 % of the VNC stack along x, which no method sees in training.
 
 Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 2700 steps and, for
-self_training, 1800 more: 12 and 16 minutes on one CPU core of two; a third of it with --budget=quick of launch.train. IoU, means
-of three seeds: ft 0.51, self_training 0.64 (configs/README.md).
+self_training, 1800 more: 25 to 30 minutes on one CPU core of two, beside another training; a third of it with --budget=quick
+of launch.train. IoU, means of three seeds: ft 0.51, self_training 0.64 (configs/README.md).
 
     python -m launch.train --config=configs/epfl_to_vnc.py --workdir=runs/epfl_to_vnc
     python -m launch.evaluate --workdir=runs/epfl_to_vnc
