@@ -1,8 +1,8 @@
 """Pseudo-labels: what a network is sure of in the unlabelled target, with the rest left open, to train another on.
 
 Self-training with thresholds on confidence (Lee 2013; Zou et al., Unsupervised domain adaptation for semantic segmentation via
-class-balanced self-training, ECCV 2018), where shapes, known from the labels of the source, and the certainty of whole objects say
-what is to be believed.
+class-balanced self-training, ECCV 2018), where shapes, known from the labels of the source, and the certainty of whole objects
+say what is to be believed.
 """
 
 from collections.abc import Sequence
