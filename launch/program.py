@@ -285,11 +285,19 @@ def _parse_or_exit(program, argv):
     flags.FLAGS.mark_as_parsed()  # absl's own flags keep their defaults
     try:
         if any(_HELP.fullmatch(argument) for argument in argv[1:]):
-            print(_help(program, argv))
+            _show(_help(program, argv))
             sys.exit(DONE)
         return parse(program, argv)
     except InputError as error:
         sys.exit(complain(error, BAD_INPUT))
+
+
+def _show(text):
+    """Print a text of which the reader, such as `head`, may want no more than a part."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it flushes at its end
 
 
 def _help(program, argv):

@@ -200,14 +200,14 @@ class SelfTraining:
 
     start: str = knob("", "workdir of the run whose network is adapted; empty = `first` is trained before, in the same workdir")
     first: str = knob("ft", "method of the first stage", choices=tuple(name for name in METHODS if name != SELF_TRAINING))
-    steps: int = knob(1800, "training steps of the second stage", at_least=0)
+    steps: int = knob(2400, "training steps of the second stage", at_least=0)
     learning_rate: float = knob(1e-3, "peak learning rate of the second stage", above=0)
     zoom: float = knob(0.2, "`augmentation.zoom` of the second stage", at_least=0)
     average: float = knob(0.99, "decay of the moving average of the parameters, which makes pseudo-labels and is the result",
                           at_least=0, below=1)
     renew_every: int = knob(300, "steps between two renewals of the pseudo-labels", at_least=1)
     memory: float = knob(0.5, "share of the former probabilities in renewed ones", at_least=0, below=1)
-    doubt: float = knob(1.5, "an object that is this multiple as doubtful as the typical one is background in pseudo-labels, if"
+    doubt: float = knob(2.0, "an object that is this multiple as doubtful as the typical one is background in pseudo-labels, if"
                         " objects that are more certain make up the source's share of foreground already", at_least=1)
     margin: float = knob(1.5, "the most probable voxels, up to this multiple of what the network calls foreground, are left open"
                          " if they are objects of their own", at_least=1)

@@ -32,7 +32,7 @@ class _Objects(NamedTuple):
     depths: np.ndarray
 
 
-def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, threshold: float = 0.5, doubt: float = 1.5,
+def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: float, threshold: float = 0.5, doubt: float = 2.0,
                   margin: float = 1.5, tissue: Sequence[np.ndarray] | None = None) -> list[np.ndarray]:
     """What to believe of predictions, int8 [z, y, x] for each part: 1 = foreground, 0 = background, -1 = left open.
 
