@@ -207,8 +207,9 @@ class SelfTraining:
                           at_least=0, below=1)
     renew_every: int = knob(300, "steps between two renewals of the pseudo-labels", at_least=1)
     memory: float = knob(0.5, "share of the former probabilities in renewed ones", at_least=0, below=1)
-    doubt: float = knob(2.0, "an object that is this multiple as doubtful as the typical one is background in pseudo-labels, if"
-                        " objects that are more certain make up the source's share of foreground already", at_least=1)
+    doubt: float = knob(2.0, "an object that is this multiple as doubtful as the typical one is background in pseudo-labels, and"
+                        " from half way there on left open, if objects that are more certain make up the source's share of"
+                        " foreground already", at_least=1)
     margin: float = knob(1.5, "the most probable voxels, up to this multiple of what the network calls foreground, are left open"
                          " if they are objects of their own", at_least=1)
     threshold_shift: float = knob(0.1, "how far `inference.threshold` is raised at most, towards that at which the adapted"

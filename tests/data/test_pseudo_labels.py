@@ -68,7 +68,7 @@ def test_a_ragged_or_small_component_is_background_and_what_is_in_one_section_is
     assert (labels[:, 15, 15] == 1).all()
 
 
-def test_a_doubted_object_is_background_if_more_certain_ones_make_up_the_sources_share():
+def test_a_doubted_object_is_background_or_left_open_if_more_certain_ones_make_up_the_sources_share():
     values = scene()
     disc = np.s_[:, 44:57, 14:27]
     values[disc] *= 0.9  # one of three: 0.81, so that it is 1.9 times as doubtful
@@ -80,7 +80,8 @@ def test_a_doubted_object_is_background_if_more_certain_ones_make_up_the_sources
         return pseudo_labels(values, PRIOR._replace(share=share * called.mean()), pixel_size_nm=NM, doubt=doubt)
 
     np.testing.assert_array_equal(labels(0.6, doubt=1.8), others)
-    np.testing.assert_array_equal(labels(0.6, doubt=2.0), called)
+    np.testing.assert_array_equal(labels(0.6, doubt=2.5), np.where(called == others, called, -1))
+    np.testing.assert_array_equal(labels(0.6, doubt=3.0), called)
     np.testing.assert_array_equal(labels(1.01, doubt=1.8), called)
 
 

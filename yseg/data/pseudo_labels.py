@@ -39,9 +39,9 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
     Foreground is what the network calls so, in components of a section that are large and smooth enough for the source, with
     holes filled. How much of it there is in the source says little of the target, so it is neither added to nor eroded; but if
     objects that are more certain make up as much already, one that is `doubt` times as doubtful as the typical is background, as
-    most of these are mistakes. Left open are objects that lie in one section alone, and plausible components of the next probable
-    voxels, up to `margin` times as many, that hold no foreground. All else is background, such as what surrounds an object that
-    is believed; it would grow if that was left open.
+    most of these are mistakes, and one from half way there on is left open. So are objects that lie in one section alone, and
+    plausible components of the next probable voxels, up to `margin` times as many, that hold no foreground. All else is
+    background, such as what surrounds an object that is believed; it would grow if that was left open.
 
     Args:
       parts: of the volume: probabilities of foreground, [z, y, x] on the working grid, averaged in depth.
@@ -60,21 +60,21 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
     fringe = matching_threshold(known, min(0.5, margin * np.count_nonzero(known >= edge) / known.size))
     masks = [_plausible(part >= edge, prior, pixel_size_nm) for part in parts]
     objects = [_objects(mask, part, edge) for mask, part in zip(masks, parts, strict=True)]
-    refused = _refused(objects, doubt, prior.share * known.size)
-    labels = [_labels(mask, found, wrong, _plausible(part >= fringe, prior, pixel_size_nm))
-              for part, mask, found, wrong in zip(parts, masks, objects, refused, strict=True)]
+    refused, doubted = (_doubted(objects, multiple, prior.share * known.size) for multiple in (doubt, (1 + doubt) / 2))
+    labels = [_labels(mask, found, wrong, unsure, _plausible(part >= fringe, prior, pixel_size_nm))
+              for part, mask, found, wrong, unsure in zip(parts, masks, objects, refused, doubted, strict=True)]
     if tissue is not None:
         labels = [np.where(place, each, np.int8(UNKNOWN)) for each, place in zip(labels, tissue, strict=True)]
     return labels
 
 
-def _labels(foreground, objects, refused, candidates):
+def _labels(foreground, objects, refused, doubted, candidates):
     """The pseudo-labels of a part, int8 [z, y, x]: its foreground, as mask and objects, and what else may be foreground."""
     shapes = section_shapes(candidates)
     with_foreground = ndimage.maximum(foreground, shapes.numbers, np.arange(1, len(shapes.areas) + 1))
     left_open = of_components(~np.asarray(with_foreground, bool), shapes.numbers)
-    if len(foreground) > 1:
-        left_open |= of_components((objects.depths < 2) & ~refused, objects.numbers)
+    single = (objects.depths < 2) & (len(foreground) > 1)
+    left_open |= of_components((single | doubted) & ~refused, objects.numbers)
     believed = foreground & ~of_components(refused, objects.numbers)
     return np.where(left_open, UNKNOWN, believed).astype(np.int8)
 
@@ -89,15 +89,16 @@ def _objects(mask, values, edge):
     return _Objects(numbers, volumes, sums / counts, depths)
 
 
-def _refused(parts, doubt, expected):
-    """Of the _Objects of each part, which are doubted and beyond the expected number of voxels, the most certain first: bool."""
+def _doubted(parts, multiple, expected):
+    """Of the _Objects of each part, which are that multiple as doubtful as the typical one, and beyond the expected number of
+    voxels, the most certain first: bool."""
     doubts, volumes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("doubts", "volumes"))
     order = np.argsort(doubts, kind="stable")
     sums = volumes[order].cumsum()
     typical = doubts[order][np.searchsorted(sums, sums[-1] / 2)] if len(order) else 0.0
     beyond = np.zeros(len(order), bool)
     beyond[order] = sums > expected
-    return np.split(beyond & (doubts > doubt * typical), np.cumsum([len(part.doubts) for part in parts])[:-1])
+    return np.split(beyond & (doubts > multiple * typical), np.cumsum([len(part.doubts) for part in parts])[:-1])
 
 
 def tissue_values(parts: Sequence[np.ndarray], tissue: Sequence[np.ndarray] | None) -> np.ndarray:
