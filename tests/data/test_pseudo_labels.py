@@ -87,7 +87,7 @@ def test_a_doubted_object_is_background_or_left_open_if_more_certain_ones_make_u
 
 def test_objects_are_doubted_by_what_is_typical_of_all_parts():
     doubtful, certain = scene(), scene()
-    doubtful[doubtful > 0.5] = 0.8
+    doubtful[doubtful > 0.5] = 0.7
     prior = PRIOR._replace(share=0.25 * (certain > 0.5).mean())
     alone, = module.pseudo_labels([doubtful], prior, pixel_size_nm=NM)
     assert (alone == 1).any()

@@ -1,9 +1,11 @@
 """What a command line means, and --help."""
 
 import dataclasses
+import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,13 @@ def test_the_statistics_of_the_training_may_be_called_the_sources(module):
         assert program.parse(module.PROGRAM, ["program", *given, f"--batch_statistics={name}"]).batch_statistics == name
     config = parse(DEMO, "--workdir=w", "--config.model.batch_statistics=source").config
     assert resolve(config).model.batch_statistics == "training"
+
+
+@pytest.mark.slow
+def test_help_may_be_cut_by_what_reads_it():
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run([sys.executable, "-m", "launch.train", "--help"], stdout=write, stderr=subprocess.PIPE,
+                           check=False, cwd=ROOT, timeout=120)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, b"")
