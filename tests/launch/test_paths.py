@@ -1,6 +1,7 @@
 """Flags that are paths: ~ is the home folder in all of them, and in no URL."""
 
 import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from launch import execution, program
 from yseg.config import InputError
 from yseg.runs.resolve import resolve
+from yseg.volumes.stores import in_the_cloud
 
 ROOT = Path(__file__).parents[2]
 GIVEN = {
@@ -80,6 +82,12 @@ def test_without_a_home_folder_a_tilde_is_refused(given, homeless):
 
 def test_without_a_home_folder_compiled_programs_are_not_kept(homeless):
     assert execution._usual_cache() is None
+
+
+def test_without_a_home_folder_a_bucket_is_read_without_credentials(homeless, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    assert in_the_cloud("s3://em-data/a.zarr")[1] == {"aws_credentials": {"type": "anonymous"}}
 
 
 def test_compiled_programs_are_kept_where_that_is_possible(tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ _LOCAL_READS, _REMOTE_READS = 8, 32  # chunks that are read at once
 # Where the credentials for S3 may be; where none of these is, access is anonymous.
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE",
                 "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-_CREDENTIAL_FILES = (".aws/credentials", ".aws/config")
+_CREDENTIAL_FILES = ("~/.aws/credentials", "~/.aws/config")
 
 
 def is_chunked(spec: str) -> bool:
@@ -311,5 +311,5 @@ def in_the_cloud(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if os.environ.get("AWS_ENDPOINT_URL"):
         place |= {"endpoint": os.environ["AWS_ENDPOINT_URL"], "aws_region": os.environ.get("AWS_REGION", "us-east-1")}
     given = any(os.environ.get(variable) for variable in _CREDENTIALS) or any(
-        (Path.home() / file).exists() for file in _CREDENTIAL_FILES)
+        os.path.exists(os.path.expanduser(file)) for file in _CREDENTIAL_FILES)
     return {"driver": "s3", **place}, {"aws_credentials": {"type": "default" if given else "anonymous"}}
