@@ -30,6 +30,7 @@ def check(labels, foreground, unlabelled="", boxes=None):
     (MASK + 1, ">0", "nothing but foreground", r"1 \(97\.2%\), 2 \(2\.8%\); 1 and 2 are what ilastik writes .*: '==2'$"),
     (MASK * 255, "==1", "no foreground", r"0 \(97\.2%\), 255 \(2\.8%\); 0 and 255 are a mask's .*: '>0'$"),
     (MASK, ">=128", "no foreground", r"0 \(97\.2%\), 1 \(2\.8%\); 0 and 1 are a mask's .*: '>0'$"),
+    (-MASK.astype(np.int8), ">0", "no foreground", r"0 and -1 are .*: '==-1'$"),
     (MASK * 4 + 3, ">0", "nothing but foreground", r"of two values the larger usually is foreground: '==7'$"),
     (MASK * 0, ">0", "no foreground", r"0 \(100\.0%\); .*is it the right file\?$"),
     (MASK.astype(np.uint64) * (2**64 - 1), "==18446744073709551614", "no foreground", "18446744073709551615 "),
@@ -52,7 +53,7 @@ def test_what_is_unlabelled_is_no_class():
 def test_two_classes_are_found_in_few_blocks_and_a_rare_one_in_all():
     labels = np.zeros((400, 8, 8), np.uint8)
     labels[::2, :, 4:] = 1
-    assert len(check(labels, ">0")) == 2  # classes, and values
+    assert len(check(labels, ">0")) == 2 + 8  # classes, and values; and those that may mean "not labelled"
     labels[:] = 0
     labels[313, 2, 5] = 1  # of all sections
     assert 32 < len(check(labels, ">0")) <= 400
@@ -69,7 +70,8 @@ def test_background_alone_may_be_allowed():
                           [Box((0, 0, 0), (1, 20, 30))], **told)
 
 
-@pytest.mark.parametrize(("dtype", "value"), [(np.uint64, 2**64 - 1), (np.uint16, 65535), (np.int32, -1), (np.int8, -1)])
+@pytest.mark.parametrize(("dtype", "value"), [(np.uint64, 2**64 - 1), (np.uint16, 65535), (np.uint8, 255), (np.int32, -1),
+                                             (np.int8, -1)])
 def test_a_value_that_often_means_not_labelled_is_named_if_it_is_a_class(dtype, value):
     labels = MASK.astype(dtype)
 
@@ -83,6 +85,12 @@ def test_a_value_that_often_means_not_labelled_is_named_if_it_is_a_class(dtype, 
     assert not note(labels, unlabelled=f"=={value}")
     assert note(labels) == (f"--config.source.labels: {value}, in 33.3% of the voxels, is taken for a class; if it means that"
                             f" they are not labelled, give --config.source.unlabelled='=={value}'")
+
+
+@pytest.mark.parametrize("others", [[0, 254], [0, 3, 128, 200]])
+def test_255_beside_values_that_are_not_far_below_it_is_an_object_or_part_of_a_smoothed_mask(others):
+    labels = np.resize(np.array([*others, 255], np.uint8), MASK.shape)
+    check(labels, ">0")
 
 
 def test_boxes_alone_are_looked_at():

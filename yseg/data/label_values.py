@@ -59,20 +59,22 @@ def check_two_classes(classes_of: Read, values_of: Read, boxes: Sequence[Box], *
 def _note_of_missing(classes_of, values_of, blocks, labels_flag, unlabelled_flag):
     """A line about a label value that often means "not labelled" but is taken for a class; "" if a few blocks hold none.
 
-    It is -1, or the largest whole number of 16 bits or more, such as 2^64 - 1, beside at least two others: a mask has no third.
+    It is -1, or the largest whole number, such as 2^64 - 1, beside at least two others, as a mask has no third; 255 only if the
+    others are far below it, as those of numbered objects or of a smoothed mask are not.
     """
     found, taken, total, usual = set[int](), 0, 0, 0
     for number in evenly_spaced(0, len(blocks), _SAMPLED_FOR_MISSING):
         values = values_of(blocks[number])
-        if values.dtype.kind not in "iu" or values.dtype == np.uint8:
+        if values.dtype.kind not in "iu":
             return ""
         usual = -1 if values.dtype.kind == "i" else int(np.iinfo(values.dtype).max)
         total += values.size
-        found.update(np.unique(values)[:_MASK_VALUES + 1].tolist())
+        there = np.unique(values)
+        found.update(there[:_MASK_VALUES + 1].tolist(), there[-2:].tolist())
         missing = values == usual
         if missing.any():
             taken += int(np.count_nonzero(missing & (classes_of(blocks[number]) >= 0)))
-    if not taken or len(found) <= _MASK_VALUES:
+    if not taken or len(found) <= _MASK_VALUES or (usual == np.iinfo(np.uint8).max and max(found - {usual}) > usual // 2):
         return ""
     return (f"{labels_flag}: {usual}, in {taken / total:.1%} of the voxels, is taken for a class; if it means that they are not"
             f" labelled, give {unlabelled_flag}='=={usual}'")
@@ -106,6 +108,8 @@ def _hint(values):
         return "; 0 and 255 are a mask's background and foreground: '>0'"
     if known == {0, 1}:
         return "; 0 and 1 are a mask's background and foreground: '>0'"
+    if known == {-1, 0}:
+        return "; 0 and -1 are a mask's background and foreground, 255, in a signed type: '==-1'"
     if len(known) == 2:
         return f"; of two values the larger usually is foreground: '=={max(known)}'"
     return "" if len(known) > 1 else "; with one value nothing can be learnt: is it the right file?"
