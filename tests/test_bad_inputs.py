@@ -104,6 +104,7 @@ ROWS = [
     (train("--config.source.labels={narrow.tif}"), "--config.source.labels: shape 4 x 48 x 40 differs from 4 x 48 x 56"),
     (train("--config.source.image={text.txt}"), "text.txt: not a volume that can be read"),
     (train("--config.source.image={empty}"), "a folder without .tif or .png sections"),
+    (train("--config.source.image={unlike}"), "scan.tif and scan1.tif are named unlike each other"),
     (train("--config.source.image={empty.tif}"), "empty.tif: cannot be read as TIFF"),
     (train("--config.source.image={cut.tif}"), "cut.tif: cannot be read as TIFF"),
     (train("--config.source.image=phantom://moon/image"), "phantom://moon/image"),
@@ -193,9 +194,11 @@ def inputs(tmp_path_factory):
     (folder / "cut.tif").write_bytes(whole[:len(whole) // 2])
     (folder / "empty.tif").touch()
     (folder / "text.txt").write_text("neither a volume nor a config\n")
-    for name in ("empty", "full", "folder.zarr", "untrained", "damaged", "newer"):
+    for name in ("empty", "unlike", "full", "folder.zarr", "untrained", "damaged", "newer"):
         (folder / name).mkdir()
     (folder / "full" / "thesis.tex").touch()
+    for name in ("scan", "scan1"):
+        (folder / "unlike" / f"{name}.tif").touch()
     (folder / "folder.zarr" / "thesis.tex").touch()
     config = experiment(optimizer=Optimizer(steps=0))
     yseg.train(config, folder / "run", quiet=True)

@@ -13,7 +13,7 @@ from yseg.data.box import Box
 from yseg.data.domain import open_domain, training_region
 from yseg.data.patches import ENOUGH, make_reader
 from yseg.data.tissue import find_tissue, frame_of
-from yseg.volumes.opened import VolumeNotice
+from yseg.volumes.opened import OpenedVolume, VolumeNotice
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.normal(120, 25, (6, 60, 80)).clip(1, 254).astype(np.uint8)
@@ -118,6 +118,16 @@ def test_a_frame_that_is_taken_for_tissue_is_said(files):
         opened({"image": paths["plain"]})
 
 
+def test_a_mask_of_other_sections_is_named(tmp_path):
+    for name, numbers in (("image", (1, 2)), ("mask", (2, 3))):
+        (tmp_path / name).mkdir()
+        for number in numbers:
+            tifffile.imwrite(tmp_path / name / f"{number}.tif", np.ones((60, 80), np.uint8))
+    domain = Domain(image=str(tmp_path / "image"), mask=str(tmp_path / "mask"), pixel_size_nm=8.0)
+    with pytest.raises(InputError, match=r"^--config\.source\.mask: .*\.source\.image alone has 1; .*\.source\.mask alone has 3"):
+        open_domain(domain, Sampling(), "--config.source", with_labels=False)
+
+
 def test_a_mask_that_cannot_be_meant_is_named(files):
     paths = files(image=IMAGE, small=LABELS[:, 1:], empty=LABELS * 0)
     for mask, what in ((paths["small"], r"mask: shape 6 x 59 x 80 differs"), (paths["empty"], "mask=.*leaves no voxel of tissue"),
@@ -214,7 +224,7 @@ def test_a_mask_that_is_all_tissue_changes_no_patch(regions, kind):
 def test_the_largest_volumes_are_not_looked_at_before_they_are_read(monkeypatch):
     image = np.pad(IMAGE, ((0, 0), (5, 5), (5, 5)))
     monkeypatch.setattr("yseg.data.tissue.LARGEST", image.size - 1)
-    tissue = find_tissue(ts.array(image), "border", "error", image_flag="--image", mask_flag="--mask")
+    tissue = find_tissue(OpenedVolume(ts.array(image)), "border", "error", image_flag="--image", mask_flag="--mask")
     assert tissue.box == Box.whole(image.shape)
     assert tissue.mask is not None
     np.testing.assert_array_equal(tissue.mask.read().result(), image != 0)

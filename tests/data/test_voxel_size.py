@@ -9,10 +9,12 @@ import tifffile
 import zarr
 
 from yseg.config import IGNORED, Domain, Experiment, InputError, Sampling
+from yseg.data.convert import convert
 from yseg.data.domain import given_domain, open_domain
 from yseg.data.voxel_size import pixel_size_nm, section_nm, wanted_nm
 from yseg.runs.resolve import resolve
 from yseg.volumes.opened import VolumeNotice
+from yseg.volumes.volume import read_volume
 
 VALUES = np.random.default_rng(0).integers(0, 200, (3, 64, 96), np.uint8)
 FLAG = "--config.source"
@@ -158,3 +160,41 @@ def test_what_is_to_be_known_of_an_image_is_said(tmp_path):
         "dimensions": [64, 64, 4], "blockSize": [32, 32, 4], "dataType": "uint8", "compression": {"type": "raw"}}))
     with pytest.warns(VolumeNotice, match=r"^--config\.source\.image=.*: 4 chunks are missing"):
         open_domain(Domain(image=str(tmp_path / "a.n5"), pixel_size_nm=5.0), Sampling(), FLAG, with_labels=False)
+
+
+def test_what_is_to_be_known_of_labels_is_said_and_what_is_converted(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack")
+    (tmp_path / "masks").mkdir()
+    for name, values in zip("xyz", VALUES, strict=True):
+        tifffile.imwrite(tmp_path / "masks" / f"{name}.tif", (values > 99).astype(np.uint8))
+    given = Domain(image=str(tmp_path / "a.tif"), labels=str(tmp_path / "masks"), pixel_size_nm=5.0)
+    with pytest.warns(VolumeNotice, match=r"^--config\.source\.labels=.*: no numbers in the names of its files"):
+        open_domain(given, Sampling(), FLAG, with_labels=True)
+    with pytest.warns(VolumeNotice, match=r"^--image=.*: no numbers in the names of its files"):
+        convert(given.labels, tmp_path / "b.zarr", pixel_size_nm=5.0, labels=True)
+
+
+# --- Folders whose files say different sizes ---
+
+
+def sized(path, *sizes_nm):
+    path.mkdir()
+    for number, nm in enumerate(sizes_nm):
+        options = {"resolution": (1e7 / nm, 1e7 / nm), "resolutionunit": "CENTIMETER"} if nm else {}
+        tifffile.imwrite(path / f"{number}.tif", np.zeros((20, 30), np.uint8), **options)
+    return str(path)
+
+
+def test_sections_that_say_different_sizes_are_refused_unless_they_are_ignored(tmp_path):
+    path = sized(tmp_path / "a", None, 5, 5.001, 8)
+    said = complaint(convert, path, tmp_path / "b.zarr")
+    assert said == (f"--image={path}: its files say different sizes of a voxel, in y 5 nm in 1.tif and 8 nm in 3.tif; all"
+                    " sections must be alike; if the file is wrong, give --pixel_size_nm with --metadata=ignored")
+    with pytest.raises(InputError, match=r"^--config\.source\.image=.*: its files say different sizes"):
+        open_domain(Domain(image=path, pixel_size_nm=5.0), Sampling(), "--config.source", with_labels=False)
+    convert(path, tmp_path / "b.zarr", pixel_size_nm=5.0, metadata=IGNORED)
+    read_volume(path)  # where nobody asks for the size
+
+
+def test_sections_that_say_nothing_have_the_size_of_the_others(tmp_path):
+    assert read_volume(sized(tmp_path / "a", None, 5, 5)).voxel_nm == pytest.approx((None, 5, 5))

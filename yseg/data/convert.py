@@ -7,6 +7,7 @@ from yseg.config import OBEYED, Domain, InputError
 from yseg.data import voxel_size
 from yseg.volumes.create import check_output, create_volume
 from yseg.volumes.header import IMAGE, LABELS
+from yseg.volumes.opened import tell
 from yseg.volumes.pyramid import blocks
 from yseg.volumes.volume import read_volume
 
@@ -42,6 +43,8 @@ def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float 
     opened = read_volume(image, "--image", channel=channel, labels=labels)
     volume = opened.store
     domain = Domain(image=image, pixel_size_nm=pixel_size_nm or 0.0, section_nm=section_nm or 0.0, metadata=metadata or OBEYED)
+    voxel_size.check_alike(domain, opened, "-")
+    tell(*opened.notes)
     size = voxel_size.pixel_size_nm(domain, opened.voxel_nm, "-")
     if not size:
         raise InputError(f"--pixel_size_nm is missing: must be the size of a pixel, in y and x, of --image={image}, in nm")

@@ -18,7 +18,7 @@ from yseg.config import InputError
 from yseg.data.box import Box, evenly_spaced, triple
 from yseg.data.labels import parse_rule
 from yseg.data.lazy import computed
-from yseg.volumes.opened import OpenedVolume
+from yseg.volumes.opened import OpenedVolume, tell
 from yseg.volumes.pairs import check_pair
 from yseg.volumes.volume import read_volume
 
@@ -46,19 +46,20 @@ def is_found(mask: str) -> bool:
     return not mask or mask == BORDER or mask.startswith(NODATA)
 
 
-def find_tissue(image: ts.TensorStore, mask: str, nan: str, *, image_flag: str, mask_flag: str) -> Tissue:
+def find_tissue(found: OpenedVolume, mask: str, nan: str, *, image_flag: str, mask_flag: str) -> Tissue:
     """The Tissue of an image volume.
 
     Args:
-      image: TensorStore [z, y, x].
+      found: the image.
       mask, nan: see `yseg.config.Domain`.
       image_flag, mask_flag: for messages.
 
     Raises:
       InputError: the mask cannot be read, has another shape, is no grey level, or leaves nothing.
     """
+    image = found.store
     whole = Box.whole(image.shape)
-    store = _mask(image, mask, nan, image_flag, mask_flag)
+    store = _mask(found, mask, nan, image_flag, mask_flag)
     if store is None or math.prod(image.shape) > LARGEST:
         return Tissue(whole, store, store)
     box, everywhere = _surrounding(store)
@@ -111,15 +112,17 @@ def in_tissue(labels: ts.TensorStore, mask: ts.TensorStore, apply: Callable[[np.
     return computed(read, np.int8, labels.shape)
 
 
-def _mask(image, mask, nan, image_flag, mask_flag):
+def _mask(opened, mask, nan, image_flag, mask_flag):
     """Where there is tissue, lazily; None = everywhere."""
+    image = opened.store
     may_be_nan = nan == UNLABELLED and image.dtype.numpy_dtype.kind == "f"
     given, nothing = None, None
     if mask.startswith(NODATA):
         nothing = _grey_level(mask, mask_flag)
     elif mask and mask != BORDER:
         found = read_volume(mask, mask_flag, labels=True)
-        check_pair(OpenedVolume(image), found, image_flag, mask_flag)
+        check_pair(opened, found, image_flag, mask_flag)
+        tell(*found.notes)
         given = found.store
     if not (mask or may_be_nan):
         return None

@@ -1,7 +1,7 @@
 """The size of a volume's voxels: what is given, what its file says, and whether both can be meant."""
 
 from yseg.config import IGNORED, Domain, InputError
-from yseg.volumes.opened import VoxelSize
+from yseg.volumes.opened import OpenedVolume, VoxelSize
 
 _LEAST_NM, _LARGEST_NM = 0.1, 2000.0  # of a pixel, or between sections, in electron microscopy
 _TOLERANCE = 0.01  # share by which a size that is given may differ from that in the file
@@ -11,6 +11,13 @@ _UNITS = ((1e3, "micrometres"), (1e6, "millimetres"), (1e9, "metres"))
 def wanted_nm(domain: Domain, working_pixel_size_nm: float) -> float | None:
     """The pixel size by which one of several resolutions is chosen; None = the finest is taken."""
     return None if domain.metadata == IGNORED else domain.pixel_size_nm or working_pixel_size_nm
+
+
+def check_alike(domain: Domain, found: OpenedVolume, flag: str) -> None:
+    """InputError if the files of an image say different sizes of its voxels. Arguments as of `pixel_size_nm`."""
+    if found.unlike_sizes and domain.metadata != IGNORED:
+        raise InputError(f"{flag_of(flag, 'image')}={domain.image}: its files say different sizes of a voxel,"
+                         f" {found.unlike_sizes}; all sections must be alike{_way_out(flag, flag_of(flag, 'pixel_size_nm'))}")
 
 
 def pixel_size_nm(domain: Domain, voxel_nm: VoxelSize, flag: str) -> float:
@@ -36,7 +43,7 @@ def pixel_size_nm(domain: Domain, voxel_nm: VoxelSize, flag: str) -> float:
     _, said = sorted((rows or columns or 0.0, columns or rows or 0.0))
     if rows and columns and _differ(rows, columns):
         raise InputError(f"{_file(domain, flag)} that a pixel measures {rows:g} x {columns:g} nm in y and x; must be square"
-                         f"{_way_out(domain, flag, name)}")
+                         f"{_way_out(flag, name)}")
     return _agreed(given, said, domain, flag, name, "a pixel measures")
 
 
@@ -59,7 +66,7 @@ def flag_of(flag: str, name: str) -> str:
 def _agreed(given: float, said: float, domain: Domain, flag: str, name: str, what: str) -> float:
     if not _LEAST_NM <= said <= _LARGEST_NM:
         raise InputError(f"{_file(domain, flag)} that {what} {said:g} nm; must be from {_LEAST_NM:g} to {_LARGEST_NM:g} nm in"
-                         f" electron microscopy{_other_unit(said)}{_way_out(domain, flag, name)}")
+                         f" electron microscopy{_other_unit(said)}{_way_out(flag, name)}")
     if given and _differ(given, said):
         raise InputError(f"{name}={given:g}: {_file(domain, flag)} that {what} {said:g} nm; leave {name} out, or give"
                          f" {flag_of(flag, 'metadata')}={IGNORED} if the file is wrong")
@@ -82,7 +89,7 @@ def _file(domain: Domain, flag: str) -> str:
     return f"{flag_of(flag, 'image')}={domain.image} says"
 
 
-def _way_out(domain: Domain, flag: str, name: str) -> str:
+def _way_out(flag: str, name: str) -> str:
     return f"; if the file is wrong, give {name} with {flag_of(flag, 'metadata')}={IGNORED}"
 
 

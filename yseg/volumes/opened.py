@@ -40,6 +40,8 @@ class OpenedVolume(NamedTuple):
     store: ts.TensorStore  # [z, y, x]
     voxel_nm: VoxelSize = (None, None, None)
     numbers: tuple[int, ...] | None = None  # of the sections, from the names of their files; None = they have none
+    stems: tuple[str, ...] = ()  # of files without numbers: in what their names differ
+    unlike_sizes: str = ""  # what two sections say of their voxels that cannot both hold, in words
     notes: tuple[str, ...] = ()  # what the user should know, such as chunks that are missing; one line each
 
 
