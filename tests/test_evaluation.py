@@ -236,7 +236,22 @@ def test_a_segmentation_holds_the_predicted_classes_for_every_reader_of_zarr(tra
         np.testing.assert_array_equal(values, expected)
     (multiscale,) = zarr.open_group(output, mode="r").attrs["ome"]["multiscales"]
     assert multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][1:] == [4.6, 4.6]
+    assert multiscale["datasets"][0]["coordinateTransformations"][1]["translation"] == [1, 0, 23]  # of the region
     assert (trained / "report" / "segmentation.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("size", "region", "expected"), [(4.6, None, (30, 200, 100)), (4.6, "1:3,8:,16:60", (31, 208, 116)),
+                                                          (9.2, "1:3,8:,16:40", (31, 108, 66))])
+def test_a_segmentation_lies_where_its_image_does(trained, tmp_path, size, region, expected):
+    image, values = f"{tmp_path}/a.precomputed", open_volume(read_config(trained).target.image).read().result()
+    with create_volume(image, SHAPE, np.uint8, 4.6, section_nm=50.0, kind="image", start=(30, 200, 100)) as store:
+        store[...] = values
+    yseg.segment(trained, image, tmp_path / "b.precomputed", pixel_size_nm=size, region=region, quiet=True)
+    found = ts.open({"driver": "neuroglancer_precomputed", "kvstore": f"file://{tmp_path}/b.precomputed/"}).result()
+    assert found.domain.origin[2::-1] == expected
+    yseg.segment(trained, image, tmp_path / "c.zarr", pixel_size_nm=size, region=region, quiet=True)
+    level = zarr.open_group(tmp_path / "c.zarr", mode="r").attrs["ome"]["multiscales"][0]["datasets"][0]
+    assert level["coordinateTransformations"][1]["translation"] == pytest.approx(np.array(expected) * (50, size, size))
 
 
 def test_an_output_is_replaced_only_if_asked_to(trained, tmp_path):

@@ -233,7 +233,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     Args:
       workdir: the folder of the run, whose last checkpoint is used; or a network that was loaded.
       image: a volume of any size, see `yseg.open_volume`.
-      output: a path, or s3:// or gs:// URL, see `yseg.volumes.create.check_output`; it has the region's shape.
+      output: a path, or s3:// or gs:// URL, see `yseg.volumes.create.check_output`; it has the region's shape and place.
       pixel_size_nm: size of a pixel in y and x; None = the config's for its own volumes, and else as the file says.
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists and yseg wrote it.
@@ -269,10 +269,11 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     found = in_files(network.predict(volume, [part]), volume.place, box, network.config.model.classes)
     blocks = copying(_with_progress(found, box, "Segmenting", quiet), shown, picture, number)
     apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
+    start = [(first or 0.0) + inner for first, inner in zip(volume.start, box.start, strict=True)]
     with contextlib.ExitStack() as stack:
         stores = {kind: stack.enter_context(create_volume(
             spec, box.shape, OUTPUT_TYPES[kind], volume.pixel_size_nm, section_nm=apart_nm, kind=kind,
-            classes=network.config.model.classes, overwrite=overwrite, format=format, inputs=read))
+            classes=network.config.model.classes, start=start, overwrite=overwrite, format=format, inputs=read))
             for kind, spec in outputs.items()}
         write_segmentation(blocks, stores, box, number)
     if network.reports is not None:

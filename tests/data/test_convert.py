@@ -1,8 +1,12 @@
 """yseg.data.convert and its program: the same values in every format."""
 
+import json
+
 import numpy as np
 import pytest
+import tensorstore as ts
 import tifffile
+import yaozarrs
 import zarr
 
 import yseg
@@ -37,6 +41,67 @@ def test_grey_levels_have_means_and_labels_the_most_frequent(image, tmp_path):
     labels = zarr.open_group(yseg.convert(image, tmp_path / "labels.zarr", pixel_size_nm=5.0, labels=True), mode="r")
     assert (labels["1"][...][..., None] == cells).any(-1).all()
     assert "image-label" in labels.attrs["ome"]
+
+
+# --- Where it lies ---
+
+
+def precomputed(folder, offset):
+    """The path of a precomputed volume of VALUES that TensorStore has written; offset: (z, y, x) in voxels."""
+    scale = {"size": VALUES.shape[::-1], "resolution": [8, 8, 40], "voxel_offset": offset[::-1], "encoding": "raw",
+             "chunk_size": [64, 64, 64]}
+    store = ts.open({"driver": "neuroglancer_precomputed", "kvstore": f"file://{folder}/", "scale_metadata": scale,
+                     "multiscale_metadata": {"type": "image", "data_type": "uint8", "num_channels": 1}}, create=True).result()
+    store[..., 0].T[ts.d[:].translate_to[0]] = VALUES
+    return str(folder)
+
+
+def origin(folder, level=0):
+    """Where a precomputed volume starts, (z, y, x), by TensorStore; all of it must be there."""
+    store = ts.open({"driver": "neuroglancer_precomputed", "kvstore": f"file://{folder}/", "scale_index": level}).result()
+    assert store[..., 0].T.read().result().any()
+    return store.domain.origin[2::-1]
+
+
+def translations(group, version):
+    """Those of the levels of an OME-Zarr image or of an N5, by its attributes; None = there is none."""
+    image = (group.attrs["ome"] if version == "ome-zarr-0.5" else group.attrs)["multiscales"][0]
+    steps = [[step["translation"] for step in level["coordinateTransformations"] if step["type"] == "translation"]
+             for level in image["datasets"]]
+    return [step[0] if step else None for step in steps]
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_a_precomputed_volume_stays_where_it_is(tmp_path, labels):
+    image = precomputed(tmp_path / "a.precomputed", (30, 201, -100))
+    output = yseg.convert(image, tmp_path / "b.precomputed", labels=labels)
+    assert (origin(output), origin(output, 1)) == ((30, 201, -100), (30, 100, -50))
+    np.testing.assert_array_equal(open_volume(output).read().result(), VALUES)
+    other = yseg.convert(image, tmp_path / "c.precomputed", pixel_size_nm=5.0, metadata="ignored")
+    assert origin(other) == (30, 201, -100)
+
+
+@pytest.mark.parametrize("version", ["ome-zarr-0.5", "ome-zarr-0.4"])
+def test_ome_zarr_has_the_place_of_each_level_and_gives_it_back(tmp_path, version):
+    image = precomputed(tmp_path / "a.precomputed", (30, 200, 100))
+    output = yseg.convert(image, tmp_path / "b.zarr", format=version)
+    yaozarrs.validate_zarr_store(output)
+    assert translations(zarr.open_group(output, mode="r"), version) == [[1200, 1600, 800], [1200, 1604, 804]]
+    for spec in (output, f"{output}/0"):
+        assert origin(yseg.convert(spec, tmp_path / "c.precomputed", overwrite=True)) == (30, 200, 100)
+    again = yseg.convert(f"{output}/1", tmp_path / "d.zarr", format=version)
+    assert translations(zarr.open_group(again, mode="r"), version) == [[1200, 1604, 804]]
+    assert origin(yseg.convert(f"{output}/1", tmp_path / "e.precomputed")) == (30, 100, 50)
+    plain = yseg.convert(precomputed(tmp_path / "f.precomputed", (0, 0, 0)), tmp_path / "g.zarr", format=version)
+    assert translations(zarr.open_group(plain, mode="r"), version) == [None, [0, 4, 4]]
+
+
+def test_n5_keeps_the_place_beside_its_levels(tmp_path):
+    output = yseg.convert(precomputed(tmp_path / "a.precomputed", (30, 200, 100)), tmp_path / "b.n5")
+    image = json.loads((tmp_path / "b.n5" / "attributes.json").read_text())["multiscales"][0]
+    assert image["datasets"][0]["coordinateTransformations"][1] == {"type": "translation", "translation": [800, 1600, 1200]}
+    for spec in (output, f"{output}/s0"):
+        assert origin(yseg.convert(spec, tmp_path / "c.precomputed", overwrite=True)) == (30, 200, 100)
 
 
 def test_the_program_prints_where_the_volume_is(image, tmp_path, capsys):

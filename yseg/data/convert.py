@@ -17,7 +17,7 @@ _BLOCK = (1, 4096, 4096)  # voxels that are held in memory
 def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float | None = None, section_nm: float | None = None,
             metadata: str | None = None, channel: int | None = None, labels: bool = False, format: str | None = None,
             overwrite: bool = False, on_share: Callable[[float], None] | None = None) -> str:
-    """Write a volume in another format, with the same values.
+    """Write a volume in another format, with the same values, at the same place.
 
     Args:
       image: a volume of any size, see `yseg.open_volume`.
@@ -53,7 +53,8 @@ def convert(image: str, output: str | os.PathLike[str], *, pixel_size_nm: float 
         raise InputError(f"--labels: must be without, as --image={image} holds values of type {dtype}; labels are"
                          " whole numbers")
     with create_volume(output, volume.shape, dtype, size, section_nm=voxel_size.section_nm(domain, opened.voxel_nm, "-") or None,
-                       kind=LABELS if labels else IMAGE, overwrite=overwrite, format=format, inputs=inputs) as store:
+                       kind=LABELS if labels else IMAGE, start=[first or 0.0 for first in opened.start], overwrite=overwrite,
+                       format=format, inputs=inputs) as store:
         read = 0
         for place in blocks(volume.shape, _BLOCK):
             values = volume[place].read().result()

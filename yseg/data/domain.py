@@ -32,7 +32,7 @@ from yseg.data.patches import Region
 from yseg.data.split import Split, split
 from yseg.data.tissue import find_tissue, finite, frame_share, in_tissue, is_found, part_of, part_of_region
 from yseg.volumes import catalog
-from yseg.volumes.opened import OpenedVolume, tell
+from yseg.volumes.opened import OpenedVolume, Start, tell
 from yseg.volumes.pairs import check_pair
 from yseg.volumes.volume import read_volume
 
@@ -50,6 +50,7 @@ class Volume:
     mask: uint8 [z, y, x], not 0 where there is tissue, None = everywhere: elsewhere the image has the mean grey level, and the
     labels, which then are classes, are -1. place: the Box that all this is of what the files hold, None = all of it.
     label_values: the labels as they are stored, if they were opened. shape_of_files: None = its own.
+    start: where the first voxel of its files lies (z, y, x), in voxels; None = they do not say it.
     """
 
     image: ts.TensorStore
@@ -64,6 +65,7 @@ class Volume:
     place: Box | None = None
     label_values: ts.TensorStore | None = None
     shape_of_files: tuple[int, int, int] | None = None
+    start: Start = (None, None, None)
 
     @property
     def offset(self) -> tuple[int, int, int]:
@@ -370,7 +372,7 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
     grid = Grid(triple(image.shape), pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, pixel_size_nm, tissue.mask), labels, rule, grid, parts, pixel_size_nm, image_flag,
                   voxel_size.section_nm(domain, found.voxel_nm, flag), tissue.mask,
-                  None if image.shape == opened.shape else tissue.box, values, triple(opened.shape))
+                  None if image.shape == opened.shape else tissue.box, values, triple(opened.shape), found.start)
 
 
 def _frame_note(image, image_flag, mask_flag):

@@ -19,6 +19,7 @@ _KINDS = {name: kind for kind, names in _NAMES.items() for name in names}
 _DROPPED = "t"  # what an axis of length 1 is taken for
 _COLOURS = (3, 4)  # values of a pixel in colour, without and with transparency
 _LEAST_SIDE = 16  # of a section of which three or four columns are taken for colours, where nothing is said
+_FARTHEST = 2**40  # voxels from 0 at which a volume may start, so that every format can hold it; what is not finite is beyond
 
 
 class Axis(NamedTuple):
@@ -26,6 +27,8 @@ class Axis(NamedTuple):
 
     name: str = ""  # as in the file; "" = it has none
     nm: float | None = None  # size of a voxel along it; None = unknown
+    start: float | None = None  # where its first voxel lies, in voxels; None = the file says nothing
+    direction: str = ""  # what it runs to, in the file's words; "" = it says nothing
 
 
 def kind_of(name: str) -> str:
@@ -65,8 +68,14 @@ def arranged(store: ts.TensorStore, axes: Sequence[Axis], request: Request) -> O
                   for kind, size in zip(kinds, store.shape, strict=True))
     store = store[ts.d[:].translate_to[0]][place]
     store = store[ts.d[[spatial.index(kind) for kind in "zyx" if kind in spatial]].transpose[:]]
-    sizes = {kind: axis.nm for kind, axis in zip(kinds, axes, strict=True)}
-    return OpenedVolume(as_volume(store, request.name), (sizes.get("z"), sizes.get("y"), sizes.get("x")))
+    by_kind = dict(zip(kinds, axes, strict=True))
+    z, y, x = (by_kind.get(kind, Axis()) for kind in "zyx")
+    return OpenedVolume(as_volume(store, request.name), (z.nm, y.nm, x.nm), start=(_near(z), _near(y), _near(x)),
+                        directions=(z.direction, y.direction, x.direction))
+
+
+def _near(axis: Axis) -> float | None:
+    return axis.start if axis.start is not None and abs(axis.start) <= _FARTHEST else None
 
 
 def _index(kind: str, size: int, request: Request) -> int:

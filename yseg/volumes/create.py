@@ -122,8 +122,9 @@ def _key(spec):
 
 @contextlib.contextmanager
 def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_nm: float, *, section_nm: float | None = None,
-                  kind: str = CLASSES, classes: int = 2, overwrite: bool = False, flag: str = "--output",
-                  format: str | None = None, inputs: Mapping[str, str] | None = None) -> Iterator[ts.TensorStore]:
+                  kind: str = CLASSES, classes: int = 2, start: Sequence[float] = (0.0, 0.0, 0.0), overwrite: bool = False,
+                  flag: str = "--output", format: str | None = None,
+                  inputs: Mapping[str, str] | None = None) -> Iterator[ts.TensorStore]:
     """Create a volume; a context manager that yields a writable TensorStore [z, y, x], to be filled in any order.
 
     It is there whole or not at all, see `yseg.files`: it is written, and gets its name, when the block is left without an
@@ -138,13 +139,14 @@ def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_
       section_nm: distance of two sections; None = unknown.
       kind: what the voxels mean, see `yseg.volumes.header.Header`.
       classes: how many there are, of CLASSES.
+      start: where its first voxel lies (z, y, x), in voxels; TIFF and HDF5 have no place for it.
       overwrite, flag, format, inputs: see `check_output`.
 
     Raises:
       InputError: see `check_output`; or the place cannot be written to.
       OSError: the disk is full, or the finished volume cannot get its name; it is kept then, and the message says where.
     """
-    name, header = f"{flag}={spec}", Header(kind, pixel_size_nm, section_nm, classes)
+    name, header = f"{flag}={spec}", Header(kind, pixel_size_nm, section_nm, classes, start)
     check_output(spec, overwrite, flag, format=format, inputs=inputs, dtype=dtype)
     found, title = _format_of(spec, format, name), _title(spec)
     with _full_disk(tempfile.gettempdir() if is_bucket(spec) else spec), contextlib.ExitStack() as stack:

@@ -20,13 +20,15 @@ class Header:
     """Of an output.
 
     kind: one of KINDS: class indices, probability of foreground, grey levels, any other labels; pixel_size_nm: in y and x;
-    section_nm: distance of two sections, None = unknown; classes: how many there are, of `classes` alone.
+    section_nm: distance of two sections, None = unknown; classes: how many there are, of `classes` alone; start: where the first
+    voxel lies (z, y, x), in voxels.
     """
 
     kind: str
     pixel_size_nm: float
     section_nm: float | None = None
     classes: int = 2
+    start: Sequence[float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
         """ValueError if the kind is none."""

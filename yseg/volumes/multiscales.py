@@ -1,4 +1,4 @@
-"""OME-Zarr: the resolutions of an image in a group, with their axes and pixel sizes (NGFF 0.1 to 0.5)."""
+"""OME-Zarr: the resolutions of an image in a group, with their axes, pixel sizes and places (NGFF 0.1 to 0.5)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -38,22 +38,24 @@ def levels(attributes: Mapping[str, Any], name: str) -> list[Level]:
         return []
     try:
         image = listed[0]
-        scales = [np.asarray(_scale(dataset), float) * np.asarray(_scale(image), float) for dataset in image["datasets"]]
+        scales = [_step(dataset, "scale", 1.0) * _step(image, "scale", 1.0) for dataset in image["datasets"]]
         if not scales:
             raise ValueError("it lists no resolution")
         given = image.get("axes") or list("tczyx")
         axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in given]
         return [Level(str(dataset["path"]).strip("/"), tuple(
-            Axis(axis["name"], _size(scale, number, axis.get("unit"), scales[0])) for number, axis in enumerate(axes)))
+            Axis(axis["name"], _size(scale, number, axis.get("unit"), scales[0]), _start(scale, number, dataset, image))
+            for number, axis in enumerate(axes)))
             for dataset, scale in zip(image["datasets"], scales, strict=True)]
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{name}: its OME metadata (multiscales) cannot be understood ({type(error).__name__}: {error})") from (
             error)
 
 
-def _scale(owner: Mapping[str, Any]) -> Any:
-    """The scale of a data set or of a whole image; 1 if it has none."""
-    return next((step["scale"] for step in owner.get("coordinateTransformations", ()) if step.get("type") == "scale"), 1.0)
+def _step(owner: Mapping[str, Any], kind: str, default: float) -> np.ndarray:
+    """The scale or the translation of a data set or of a whole image; the default if it has none."""
+    found = (step[kind] for step in owner.get("coordinateTransformations", ()) if step.get("type") == kind)
+    return np.asarray(next(found, default), float)
 
 
 def _size(scale: np.ndarray, number: int, unit: str | None, finest: np.ndarray) -> float | None:
@@ -61,6 +63,14 @@ def _size(scale: np.ndarray, number: int, unit: str | None, finest: np.ndarray) 
     if not scale.ndim or (not unit and finest[number] == 1):
         return None
     return nm_of(float(scale[number]), unit or "nm")
+
+
+def _start(scale: np.ndarray, number: int, dataset: Mapping[str, Any], image: Mapping[str, Any]) -> float | None:
+    """Where the first voxel lies along an axis, in voxels; None without a translation. The image's own comes last."""
+    own, whole = (_step(owner, "translation", 0.0) for owner in (dataset, image))
+    if not scale.ndim or not scale[number] or not (own.ndim or whole.ndim):
+        return None
+    return float((own * _step(image, "scale", 1.0) + whole)[number] / scale[number])
 
 
 def nearest(sizes_nm: Sequence[float | None], near_nm: float | None) -> int:

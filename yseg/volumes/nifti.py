@@ -55,5 +55,18 @@ def open_nifti(request: Request) -> OpenedVolume:
         raise InputError(f"{request.name}: type {values.dtype}, {len(shape)} axes; must be integers or floats with x, y and z")
     unit = header.get_xyzt_units()[0]
     sizes = [nm_of(float(size), unit) for size in header.get_zooms()[:3]]
-    axes = [Axis(name, size) for name, size in zip(_NAMES, [*sizes, None, None], strict=False)][:len(shape)]
+    axes = [*map(Axis, _NAMES, sizes, *_places(image)), *map(Axis, _NAMES[3:])][:len(shape)]
     return arranged(of_array(values), axes[::-1], request)
+
+
+def _places(image: Any) -> tuple[list[float | None], list[str]]:
+    """Of x, y, z: where the first voxel lies along the axis as it runs, in voxels, and what it runs to, such as L of L, P, S."""
+    import nibabel
+
+    steps, shift = image.affine[:3, :3], image.affine[:3, 3]
+    lengths = np.linalg.norm(steps, axis=0)
+    coded = image.header["sform_code"] > 0 or image.header["qform_code"] > 0  # else the matrix is made up from the sizes
+    if not (coded and np.isfinite(image.affine).all() and lengths.all()):
+        return [None] * 3, [""] * 3
+    along = shift @ (steps / lengths) / lengths
+    return (np.round(along, 4) + 0.0).tolist(), [letter or "" for letter in nibabel.aff2axcodes(image.affine)]

@@ -11,6 +11,7 @@ from yseg.config import InputError
 CACHE_BYTES = 2**27  # decoded data kept for each volume, so that patches of one section do not decode it again and again
 NUMBERS = "uif"  # kinds of NumPy types that a volume may have
 VoxelSize = tuple[float | None, float | None, float | None]  # of (z, y, x) in nm; None where a file says nothing
+Start = tuple[float | None, float | None, float | None]  # of (z, y, x) in voxels; None where a file says nothing
 
 
 class VolumeNotice(UserWarning):
@@ -43,6 +44,8 @@ class OpenedVolume(NamedTuple):
     stems: tuple[str, ...] = ()  # of files without numbers: in what their names differ
     unlike_sizes: str = ""  # what two sections say of their voxels that cannot both hold, in words
     notes: tuple[str, ...] = ()  # what the user should know, such as chunks that are missing; one line each
+    start: Start = (None, None, None)  # where its first voxel lies in the space of its file; in voxels, as sizes may be unknown
+    directions: tuple[str, str, str] = ("", "", "")  # what (z, y, x) run to, in the file's words; "" = it says nothing
 
 
 def times(shape: Sequence[int]) -> str:

@@ -121,8 +121,8 @@ def _open_array(place: "_Place", path: str, node: "_Node", axes: Sequence[Axis] 
 def _stored_order(axes: Sequence[Axis], own: Sequence[Axis]) -> list[Axis]:
     """The axes of an image in N5 in the order of its arrays: as these name them, or else with x first (CellMap lists z first)."""
     if any(kind_of(axis.name) for axis in own):
-        sizes = {kind_of(axis.name): axis.nm for axis in axes}
-        return [Axis(axis.name, sizes.get(kind_of(axis.name))) for axis in own]
+        by_kind = {kind_of(axis.name): axis for axis in axes}
+        return [by_kind.get(kind_of(axis.name), Axis())._replace(name=axis.name) for axis in own]
     kinds = [kind_of(axis.name) for axis in axes]
     return list(axes)[::-1] if "x" in kinds[-1:] else list(axes)
 
@@ -168,7 +168,8 @@ def _open_precomputed(place: "_Place", node: "_Node", request: Request) -> Opene
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{request.name}: its info cannot be understood ({type(error).__name__}: {error})") from error
     store = place.open({"driver": node.driver, "scale_index": index}, "")
-    axes = [Axis(name, size) for name, size in zip("xyzc", [*map(float, scale["resolution"]), None], strict=True)]
+    starts = scale.get("voxel_offset") or [None] * 3
+    axes = [*map(Axis, "xyz", map(float, scale["resolution"]), starts), Axis("c")]
     missing = 0
     if place.folder is not None and not request.labels and not scale.get("sharding"):
         missing = missing_chunks(place.folder / scale["key"], store[..., 0])

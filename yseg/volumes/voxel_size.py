@@ -51,7 +51,7 @@ def with_sizes(axes: Sequence[Axis], attributes: Mapping[str, Any], *, x_first: 
     sizes: list[float | None] = [axis.nm for axis in axes]
     if not any(sizes):
         sizes = _attribute_sizes(attributes, named, x_first)
-    return [Axis(name, size) for name, size in zip(named, sizes, strict=True)]
+    return [axis._replace(name=name, nm=size) for axis, name, size in zip(axes, named, sizes, strict=True)]
 
 
 def _attribute_sizes(attributes: Mapping[str, Any], named: Sequence[str], x_first: bool) -> list[float | None]:

@@ -12,8 +12,8 @@ AXES = "zyx"
 def multiscale(header: Header, levels: Sequence[tuple[str, Level]], name: str, axes: str = AXES) -> dict[str, Any]:
     """An entry of `multiscales`, without its version.
 
-    Where the section distance is unknown it has no unit and is 1. The first voxel of a coarser level has its middle further from
-    the corner, which its translation says.
+    Where the section distance is unknown it has no unit and is 1. A translation says where the middle of the first voxel lies,
+    which is further from the corner in a coarser level.
 
     Args:
       header: of the image.
@@ -22,12 +22,13 @@ def multiscale(header: Header, levels: Sequence[tuple[str, Level]], name: str, a
       axes: in the order in which they are stored.
     """
     known = header.section_nm is not None
+    start = dict(zip(AXES, header.start, strict=True))
     sizes = dict(zip(AXES, header.voxel_nm if known else (1.0, *header.voxel_nm[1:]), strict=True))
 
     def transformations(level):
         factors = dict(zip(AXES, level.factors, strict=True))
         scale = [round(sizes[axis] * factors[axis], 9) for axis in axes]
-        shift = [round(sizes[axis] * (factors[axis] - 1) / 2, 9) for axis in axes]
+        shift = [round(sizes[axis] * (start[axis] + (factors[axis] - 1) / 2), 9) for axis in axes]
         return [{"type": "scale", "scale": scale}, *([{"type": "translation", "translation": shift}] if any(shift) else [])]
 
     return {"name": name,

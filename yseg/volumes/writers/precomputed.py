@@ -18,7 +18,8 @@ DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "floa
 def write_precomputed(volume: ts.TensorStore, folder: Path, header: Header, name: str) -> None:
     """Write a volume [z, y, x] as a precomputed one: a segmentation if it is of labels, else an image.
 
-    Whole numbers of a segmentation that are not negative become uint32 or stay uint64, as those alone are compressed.
+    Whole numbers of a segmentation that are not negative become uint32 or stay uint64, as those alone are compressed. It starts
+    at whole voxels of each level, rounded down in the coarser ones, as CloudVolume has it.
 
     Args:
       volume: is read once, of one of DTYPES.
@@ -34,11 +35,15 @@ def write_precomputed(volume: ts.TensorStore, folder: Path, header: Header, name
         encoding = {"encoding": "compressed_segmentation", "compressed_segmentation_block_size": [8, 8, 8]}
     multiscale = {"type": "segmentation" if header.is_labels else "image", "data_type": dtype.name, "num_channels": 1}
 
+    start = [round(first) for first in header.start]
+
     def create(number: int, level: Level) -> ts.TensorStore:
         sizes = [round(size * factor, 9) for size, factor in zip(header.voxel_nm, level.factors, strict=True)]
-        scale = {"key": str(number), "size": level.shape[::-1], "resolution": sizes[::-1], "chunk_size": CHUNK[::-1], **encoding}
+        offset = [first // factor for first, factor in zip(start, level.factors, strict=True)]
+        scale = {"key": str(number), "size": level.shape[::-1], "voxel_offset": offset[::-1], "resolution": sizes[::-1],
+                 "chunk_size": CHUNK[::-1], **encoding}
         store = new_store("neuroglancer_precomputed", folder, multiscale_metadata=multiscale, scale_metadata=scale)
-        return store[..., 0].T
+        return store[..., 0].T[ts.d[:].translate_to[0]]
 
     levels = write_levels(ts.cast(volume, dtype), header, create)
     path = folder / FILE
