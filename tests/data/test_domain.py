@@ -24,6 +24,8 @@ from yseg.data.labels import label_rule
 from yseg.data.patches import make_reader
 from yseg.runs.resolve import resolve
 from yseg.volumes.arrays import create_array
+from yseg.volumes.create import create_volume
+from yseg.volumes.opened import VolumeNotice
 
 PATCH = 8
 
@@ -57,6 +59,19 @@ def resolved(volumes, use=NONE, **fields):
 
 
 # --- Opening ---
+
+
+def test_labels_and_a_mask_that_lie_elsewhere_are_said(tmp_path):
+    values = np.random.default_rng(0).integers(1, 200, (3, 40, 60), np.uint8)
+    paths = {name: f"{tmp_path}/{name}.precomputed" for name in ("image", "labels", "mask")}
+    for number, path in enumerate(paths.values()):
+        with create_volume(path, values.shape, np.uint8, 5.0, section_nm=50.0, start=(number, 0, 0)) as store:
+            store[...] = values
+    with pytest.warns(VolumeNotice) as said:
+        volume = open_domain(Domain(**paths, pixel_size_nm=5.0), Sampling(), "--config.source", with_labels=True)
+    assert [str(note.message).split(" nm")[0] for note in said] == ["--config.source.labels starts at 50, 0, 0",
+                                                                    "--config.source.mask starts at 100, 0, 0"]
+    assert volume.start == (0, 0, 0)
 
 
 def test_labels_are_not_opened_unless_they_are_needed(volumes):

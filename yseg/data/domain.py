@@ -350,7 +350,6 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
     """
     image_flag, labels_flag, mask_flag, nan_flag = (voxel_size.flag_of(flag, name) for name in ("image", "labels", "mask", "nan"))
     found, labels, values, rule = _open_image(domain, sampling, flag), None, None, None
-    notes = found.notes
     opened, pixel_size_nm = found.store, voxel_size.pixel_size_nm(domain, found.voxel_nm, flag)
     if domain.labels:
         rule = label_rule(domain.foreground or ">0", domain.unlabelled, flag)
@@ -358,8 +357,8 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         if not domain.labels:
             raise InputError(f"{labels_flag} is empty: must be the label volume of {image_flag}={domain.image}")
         found_labels = read_volume(domain.labels, labels_flag, near_nm=voxel_size.wanted_nm(domain, pixel_size_nm), labels=True)
-        check_pair(found, found_labels, image_flag, labels_flag)
-        labels, notes = found_labels.store, (*notes, *found_labels.notes)
+        tell(*found_labels.notes, check_pair(found, found_labels, image_flag, labels_flag))
+        labels = found_labels.store
     tissue = find_tissue(found, domain.mask, domain.nan, image_flag=image_flag, mask_flag=mask_flag)
     image = part_of(finite(opened, tissue.whole_mask, f"{image_flag}={domain.image}", nan_flag), tissue.box)
     if labels is not None:
@@ -368,7 +367,7 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         labels, rule = in_tissue(labels, tissue.mask, functools.partial(apply_rule, rule=rule)), CLASSES
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
     _check_scale(pixel_size_nm, sampling.working_pixel_size_nm, voxel_size.flag_of(flag, "pixel_size_nm"))
-    tell(*notes, *(() if domain.mask else _frame_note(image, image_flag, mask_flag)))
+    tell(*found.notes, *(() if domain.mask else _frame_note(image, image_flag, mask_flag)))
     grid = Grid(triple(image.shape), pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, pixel_size_nm, tissue.mask), labels, rule, grid, parts, pixel_size_nm, image_flag,
                   voxel_size.section_nm(domain, found.voxel_nm, flag), tissue.mask,

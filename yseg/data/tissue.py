@@ -46,20 +46,19 @@ def is_found(mask: str) -> bool:
     return not mask or mask == BORDER or mask.startswith(NODATA)
 
 
-def find_tissue(found: OpenedVolume, mask: str, nan: str, *, image_flag: str, mask_flag: str) -> Tissue:
+def find_tissue(opened: OpenedVolume, mask: str, nan: str, *, image_flag: str, mask_flag: str) -> Tissue:
     """The Tissue of an image volume.
 
     Args:
-      found: the image.
+      opened: the image.
       mask, nan: see `yseg.config.Domain`.
       image_flag, mask_flag: for messages.
 
     Raises:
       InputError: the mask cannot be read, has another shape, is no grey level, or leaves nothing.
     """
-    image = found.store
-    whole = Box.whole(image.shape)
-    store = _mask(found, mask, nan, image_flag, mask_flag)
+    image, whole = opened.store, Box.whole(opened.store.shape)
+    store = _mask(opened, mask, nan, image_flag, mask_flag)
     if store is None or math.prod(image.shape) > LARGEST:
         return Tissue(whole, store, store)
     box, everywhere = _surrounding(store)
@@ -121,8 +120,7 @@ def _mask(opened, mask, nan, image_flag, mask_flag):
         nothing = _grey_level(mask, mask_flag)
     elif mask and mask != BORDER:
         found = read_volume(mask, mask_flag, labels=True)
-        check_pair(opened, found, image_flag, mask_flag)
-        tell(*found.notes)
+        tell(*found.notes, check_pair(opened, found, image_flag, mask_flag))
         given = found.store
     if not (mask or may_be_nan):
         return None
