@@ -349,10 +349,9 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
       InputError: volumes that are missing, cannot be read or do not fit one another; a split without training voxels.
     """
     image_flag, labels_flag, mask_flag, nan_flag = (voxel_size.flag_of(flag, name) for name in ("image", "labels", "mask", "nan"))
-    found, labels, values, rule = _open_image(domain, sampling, flag), None, None, None
+    found, labels, values = _open_image(domain, sampling, flag), None, None
     opened, pixel_size_nm = found.store, voxel_size.pixel_size_nm(domain, found.voxel_nm, flag)
-    if domain.labels:
-        rule = label_rule(domain.foreground or ">0", domain.unlabelled, flag)
+    rule = label_rule(domain.foreground or ">0", domain.unlabelled, flag) if domain.labels else None
     if with_labels:
         if not domain.labels:
             raise InputError(f"{labels_flag} is empty: must be the label volume of {image_flag}={domain.image}")
