@@ -76,6 +76,26 @@ def test_missing_chunks_of_n5_precomputed_and_hdf5(tmp_path):
     assert "6 chunks are missing" in read_volume(f"{tmp_path}/a.h5:a").notes[0]
 
 
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize(("ending", "way"), [(".gz", "gunzip -r "), (".br", "brotli -d "), (".zst", "zstd -d -r ")])
+def test_chunks_of_precomputed_that_are_compressed_files_are_refused(tmp_path, labels, ending, way):
+    """As CloudVolume writes them on a disk; TensorStore finds no file of their name, and would read 0."""
+    folder = tmp_path / "a.precomputed"
+    (folder / "5_5_50").mkdir(parents=True)
+    (folder / "info").write_text(json.dumps({"type": "image", "data_type": "uint8", "num_channels": 1, "scales": [{
+        "key": "5_5_50", "size": [64, 64, 4], "chunk_sizes": [[64, 64, 2]], "encoding": "raw", "resolution": [5, 5, 50]}]}))
+    plain = folder / "5_5_50" / "0-64_0-64_0-2"
+    plain.write_bytes(VALUES[:2].tobytes())
+    (folder / "5_5_50" / f"0-64_0-64_2-4{ending}").write_bytes(b"compressed")
+    with pytest.raises(InputError) as caught:
+        read_volume(str(folder), "--image", labels=labels)
+    assert str(caught.value).startswith(f"--image={folder}: its chunks are compressed files, such as 0-64_0-64_2-4{ending}; must be"
+                                        f" decompressed, for example by {way}{folder}/5_5_50")
+    assert "\n" not in str(caught.value)
+    (folder / "5_5_50" / "0-64_0-64_2-4").write_bytes(VALUES[2:].tobytes())  # by gunzip -k, which leaves the other
+    np.testing.assert_array_equal(read_volume(str(folder), labels=labels).store.read().result(), VALUES)
+
+
 def test_a_chunk_of_n5_that_is_cut_short_is_one_line(tmp_path):
     (tmp_path / "a.n5" / "0" / "0").mkdir(parents=True)
     (tmp_path / "a.n5" / "attributes.json").write_text(json.dumps({

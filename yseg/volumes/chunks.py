@@ -13,7 +13,9 @@ from yseg.config import InputError
 from yseg.volumes.opened import CACHE_BYTES, first_line
 
 _MOST = 100_000  # chunks of a volume up to which they are counted
-_CHUNK_FILE = re.compile(r"c?[0-9._-]+(\.gz)?")  # such as 0.1.2, and c.0.1.2, 0-64_0-64_0-64
+_CHUNK_FILE = re.compile(r"c?[0-9._-]+")  # such as 0.1.2, and c.0.1.2, 0-64_0-64_0-64
+# What CloudVolume adds to the names of the chunks that it compresses on a disk: how they are decompressed.
+_COMPRESSED = {".gz": "gunzip -r", ".br": "brotli -d", ".zst": "zstd -d -r", ".xz": "unxz", ".bz2": "bunzip2"}
 
 
 def checked(store: ts.TensorStore, name: str, threads: int) -> ts.TensorStore:
@@ -47,6 +49,25 @@ def of_array(values: Any) -> ts.TensorStore:
         read, dtype=ts.dtype(values.dtype.newbyteorder("=")), shape=shape,
         chunk_layout=ts.ChunkLayout(read_chunk_shape=[*(1,) * (len(shape) - 2), *shape[-2:]]),
         context=ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}, "data_copy_concurrency": {"limit": 1}}))
+
+
+def check_uncompressed(folder: str | os.PathLike, name: str) -> None:
+    """InputError if chunks of a precomputed volume are compressed files, which TensorStore would take for missing.
+
+    Args:
+      folder: of a resolution; it need not be there.
+      name: what messages call the volume.
+    """
+    try:
+        files = set(os.listdir(folder))
+    except OSError:
+        return
+    for file in files:
+        chunk, ending = os.path.splitext(file)
+        if ending in _COMPRESSED and chunk not in files:
+            place = f"{folder}/*{ending}" if "-r" not in _COMPRESSED[ending] else str(folder)
+            raise InputError(f"{name}: its chunks are compressed files, such as {file}; must be decompressed, for example by"
+                             f" {_COMPRESSED[ending]} {place}")
 
 
 def missing_chunks(folder: str | os.PathLike, store: ts.TensorStore) -> int:

@@ -13,7 +13,7 @@ import tensorstore as ts
 
 from yseg.config import InputError
 from yseg.volumes.axes import Axis, arranged, kind_of
-from yseg.volumes.chunks import checked, missing_chunks, missing_note
+from yseg.volumes.chunks import check_uncompressed, checked, missing_chunks, missing_note
 from yseg.volumes.multiscales import Level, levels, nearest
 from yseg.volumes.opened import OpenedVolume, Request, first_line
 from yseg.volumes.voxel_size import nm_of, with_sizes
@@ -171,6 +171,8 @@ def _open_precomputed(place: "_Place", node: "_Node", request: Request) -> Opene
     starts = scale.get("voxel_offset") or [None] * 3
     axes = [*map(Axis, "xyz", map(float, scale["resolution"]), starts), Axis("c")]
     missing = 0
+    if place.folder is not None:
+        check_uncompressed(place.folder / scale["key"], request.name)
     if place.folder is not None and not request.labels and not scale.get("sharding"):
         missing = missing_chunks(place.folder / scale["key"], store[..., 0])
     return _finished(store, axes, place, request)._replace(notes=missing_note(request.name, missing))
