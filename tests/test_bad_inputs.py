@@ -116,6 +116,7 @@ ROWS = [
            "--config.target_labels.boxes=('9:10,:,:',)"), "--config.target_labels.boxes="),
     (train("--config.target_labels.use=joint"), "--config.target.labels is empty"),
     # --- The folder of a training ---
+    (("train", CUSTOM, "--workdir={new}\\x", *SMALL, *SOURCE, *TARGET), "without \\"),
     (("train", CUSTOM, "--workdir={full}", *SMALL, *SOURCE, *TARGET), "is not empty and holds no run"),
     (("train", CUSTOM, "--workdir={text.txt}", *SMALL, *SOURCE, *TARGET), "text.txt: must be a folder"),
     (("train", CUSTOM, "--workdir={damaged}", *SMALL, *SOURCE, *TARGET), "not a config of this version of yseg"),
@@ -159,6 +160,7 @@ ROWS = [
     (("segment", *TO_SEGMENT, "--region=2:2,:,:", "--output={new}.zarr"), "--region=2:2,:,:"),
     (("segment", *TO_SEGMENT, "--output={text.txt}"), "--output="),
     (("segment", *TO_SEGMENT, "--output={folder.zarr}"), "--output="),
+    (("segment", *TO_SEGMENT, "--output={new}\\x.zarr"), "without \\"),
     (("segment", RUN, "--image={missing.tif}", "--pixel_size_nm=16", "--output={new}.zarr"), "missing.tif: no such file"),
     (("export", RUN), "--output is missing"),
     (("export", RUN, "--output={model}"), "exists; must be another folder, or give --overwrite"),

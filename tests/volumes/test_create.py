@@ -224,6 +224,30 @@ def test_an_output_that_cannot_be_is_one_line(tmp_path, monkeypatch, spec, optio
     assert os.listdir(tmp_path) == ["file"]
 
 
+@every_format
+def test_a_backslash_in_a_path_is_refused_and_nothing_is_written(tmp_path, monkeypatch, format):
+    r"""TensorStore takes \ for /."""
+    (tmp_path / "a\\b").mkdir()
+    os.symlink(tmp_path / "a\\b", tmp_path / "link")
+    with pytest.raises(InputError) as caught:
+        write(tmp_path / f"x\\{NAMES[format]}", voxels(), format=format)
+    assert "x\\" in str(caught.value)
+    assert str(caught.value).endswith("; must be a path with / and without \\")
+    assert "\n" not in str(caught.value)
+    monkeypatch.chdir(tmp_path / "a\\b")
+    for spec in (NAMES[format], tmp_path / "link" / NAMES[format]):
+        with pytest.raises(InputError, match=r"^--output=.*: lies in .*a\\b.*; must be a path with /"):
+            write(spec, voxels(), format=format)
+    assert sorted(os.listdir(tmp_path)) == ["a\\b", "link"]
+    assert os.listdir(tmp_path / "a\\b") == []
+
+
+def test_a_dataset_of_hdf5_may_have_a_backslash_in_its_name(tmp_path):
+    values = voxels(shape=(2, 9, 9))
+    write(tmp_path / "a.h5:b\\c", values)
+    np.testing.assert_array_equal(open_volume(f"{tmp_path}/a.h5:b\\c").read().result(), values)
+
+
 def test_the_two_outputs_of_both_have_names_of_one_kind():
     assert outputs_of("a.zarr", "classes") == {"classes": "a.zarr"}
     assert outputs_of("a.zarr", "probability") == {"probability": "a.zarr"}

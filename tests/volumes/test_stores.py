@@ -171,6 +171,19 @@ def test_a_file_or_an_empty_folder_with_the_name_of_an_array_is_refused(tmp_path
     assert "no such file" in refused(tmp_path / "b.zarr" / "1")
 
 
+@pytest.mark.parametrize("ending", ["zarr", "n5", "precomputed"])
+def test_an_array_below_a_backslash_is_refused(tmp_path, ending, monkeypatch):
+    (tmp_path / "a\\b").mkdir()
+    values, folder = voxels(), tmp_path / "a\\b" / f"c.{ending}"
+    if ending == "zarr":
+        zarr.create_array(folder, shape=values.shape, dtype="u2")[...] = values
+    else:
+        {"n5": write_n5, "precomputed": write_precomputed}[ending](folder, values)
+    assert refused(folder).endswith("must be a path with / and without \\")
+    monkeypatch.chdir(tmp_path / "a\\b")
+    assert "without \\" in refused(f"c.{ending}")
+
+
 def test_what_names_which_format():
     assert is_chunked("s3://bucket/folder/a.zarr/0")
     assert is_chunked("gs://bucket/a.precomputed")

@@ -21,6 +21,7 @@ from yseg.runs.moved import Moved, relocated
 from yseg.training.checkpoint import Checkpoints, DamagedCheckpoint
 from yseg.training.recorder import read_metrics
 from yseg.training.state import TrainState, create_state
+from yseg.volumes.opened import check_slashes
 
 CONFIG, CHECKPOINTS, REPORT, PRIOR = "config.json", "checkpoints", "report", "prior.json"
 CHANGES = "changes.jsonl"  # with what other config a run went on, and from which step: {"step": ..., KNOB: [before, after]}
@@ -40,6 +41,7 @@ def check_workdir(config: Experiment, workdir: Path, more_steps: bool = False) -
 
 
 def _check(config, workdir, more_steps):
+    check_slashes(os.path.realpath(workdir), f"--workdir={workdir}")
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"--workdir={workdir}: must be a folder")
     if (workdir / CONFIG).exists():

@@ -23,7 +23,7 @@ from yseg.files import whole_folder
 from yseg.volumes import bucket
 from yseg.volumes.arrays import new_array
 from yseg.volumes.header import BOTH, CLASSES, FORMATS, PROBABILITY, WHAT, Header
-from yseg.volumes.opened import NUMBERS
+from yseg.volumes.opened import NUMBERS, check_slashes
 from yseg.volumes.ownership import check_apart, check_free
 from yseg.volumes.places import HDF5, dataset_of, file_of, is_bucket, is_url
 from yseg.volumes.writers import hdf5, n5, precomputed, tiff, zarr
@@ -90,6 +90,8 @@ def check_output(spec: str, overwrite: bool = False, flag: str = "--output", *, 
     if dtype is not None and (np.dtype(dtype).kind not in NUMBERS or (found.dtypes and np.dtype(dtype).name not in found.dtypes)):
         raise InputError(f"{name}: cannot hold values of type {np.dtype(dtype).name}; must be"
                          f" {', '.join(found.dtypes or ('numbers',))}, or another format")
+    if not is_url(spec):
+        check_slashes(os.path.realpath(file_of(spec)), name)
     check_apart(spec, inputs or {}, name)
     check_free(spec, overwrite, name)
     if not is_url(spec):

@@ -1,5 +1,6 @@
 """What every reader of volumes shares: what it is asked for, what it gives, and words for messages."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -46,6 +47,17 @@ class OpenedVolume(NamedTuple):
     notes: tuple[str, ...] = ()  # what the user should know, such as chunks that are missing; one line each
     start: Start = (None, None, None)  # where its first voxel lies in the space of its file; in voxels, as sizes may be unknown
     directions: tuple[str, str, str] = ("", "", "")  # what (z, y, x) run to, in the file's words; "" = it says nothing
+
+
+def check_slashes(path: str | os.PathLike, name: str) -> None:
+    r"""InputError if a path has a backslash, which TensorStore takes for a slash: files would go to another place, or be none.
+
+    Args:
+      path: on a disk, whole.
+      name: what messages call it.
+    """
+    if "\\" in str(path):
+        raise InputError(f"{name}: lies in {path}; must be a path with / and without \\")
 
 
 def times(shape: Sequence[int]) -> str:

@@ -15,7 +15,7 @@ from yseg.config import InputError
 from yseg.volumes.axes import Axis, arranged, kind_of
 from yseg.volumes.chunks import check_uncompressed, checked, missing_chunks, missing_note
 from yseg.volumes.multiscales import Level, levels, nearest
-from yseg.volumes.opened import OpenedVolume, Request, first_line
+from yseg.volumes.opened import OpenedVolume, Request, check_slashes, first_line
 from yseg.volumes.voxel_size import nm_of, with_sizes
 
 CLOUDS = ("s3", "gs")
@@ -204,6 +204,7 @@ class _Place(NamedTuple):
         if "://" in spec:
             kvstore, more = in_the_cloud(spec)
         else:
+            check_slashes(os.path.abspath(spec), name)
             kvstore, more = {"driver": "file", "path": os.path.join(os.path.abspath(spec), "")}, {}
         context = ts.Context({"cache_pool": {"total_bytes_limit": 0}, **more})
         return cls(kvstore, context, more.get("aws_credentials") == {"type": "anonymous"},
