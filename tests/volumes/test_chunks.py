@@ -89,8 +89,9 @@ def test_chunks_of_precomputed_that_are_compressed_files_are_refused(tmp_path, l
     (folder / "5_5_50" / f"0-64_0-64_2-4{ending}").write_bytes(b"compressed")
     with pytest.raises(InputError) as caught:
         read_volume(str(folder), "--image", labels=labels)
-    assert str(caught.value).startswith(f"--image={folder}: its chunks are compressed files, such as 0-64_0-64_2-4{ending}; must be"
-                                        f" decompressed, for example by {way}{folder}/5_5_50")
+    assert str(caught.value).startswith(
+        f"--image={folder}: its chunks are compressed files, such as 0-64_0-64_2-4{ending}; must be decompressed, for example by"
+        f" {way}{folder}/5_5_50")
     assert "\n" not in str(caught.value)
     (folder / "5_5_50" / "0-64_0-64_2-4").write_bytes(VALUES[2:].tobytes())  # by gunzip -k, which leaves the other
     np.testing.assert_array_equal(read_volume(str(folder), labels=labels).store.read().result(), VALUES)

@@ -1,6 +1,7 @@
 """What outputs say beside their voxels, by readers that are not ours."""
 
 import json
+import shutil
 import xml.etree.ElementTree as ElementTree
 
 import h5py
@@ -15,6 +16,7 @@ from ome_zarr.reader import Reader
 
 from yseg.volumes.create import create_volume
 from yseg.volumes.header import Header
+from yseg.volumes.volume import read_volume
 from yseg.volumes.writers import tiff
 
 SHAPE = (5, 150, 140)
@@ -131,6 +133,24 @@ def test_n5_has_units_and_factors_of_its_levels(tmp_path):
     assert [axis["name"] for axis in multiscale["axes"]] == ["x", "y", "z"]
     assert [(level["path"], level["coordinateTransformations"][0]["scale"]) for level in multiscale["datasets"]] == [
         ("s0", [4.6, 4.6, 50]), ("s1", [9.2, 9.2, 50]), ("s2", [18.4, 18.4, 50])]
+
+
+@pytest.mark.parametrize("section_nm", [50.0, None])
+def test_the_levels_of_n5_have_their_sizes_by_every_way_to_read_them(tmp_path, section_nm):
+    write(tmp_path / "a.n5", "image", section_nm=section_nm)
+    for number in range(3):
+        folder = tmp_path / "a.n5" / f"s{number}"
+        level = json.loads((folder / "attributes.json").read_text())
+        assert level["pixelResolution"] == {"dimensions": [4.6, 4.6, section_nm or 4.6], "unit": "nm"}
+        fiji = np.multiply(level["pixelResolution"]["dimensions"], level["downsamplingFactors"])  # as its reader n5-ij does
+        np.testing.assert_allclose(fiji[:2], 4.6 * 2**number)
+        assert read_volume(str(folder)).voxel_nm == (section_nm, 4.6 * 2**number, 4.6 * 2**number)
+        assert read_volume(str(tmp_path / "a.n5"), near_nm=4.6 * 2**number).voxel_nm == read_volume(str(folder)).voxel_nm
+        alone = shutil.copytree(folder, tmp_path / f"alone{number}.n5")
+        assert read_volume(str(alone)).voxel_nm == read_volume(str(folder)).voxel_nm
+        del level["units"], level["resolution"]
+        (alone / "attributes.json").write_text(json.dumps(level))
+        assert read_volume(str(alone)).voxel_nm == (section_nm or 4.6, 4.6 * 2**number, 4.6 * 2**number)
 
 
 def test_hdf5_has_what_ilastik_reads(tmp_path):

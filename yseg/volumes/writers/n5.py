@@ -40,7 +40,7 @@ def write_n5(volume: ts.TensorStore, folder: Path, header: Header, name: str) ->
 
 
 def _units(header: Header, sizes: Any) -> dict[str, Any]:
-    """The size of a voxel z, y, x as Fiji and as Neuroglancer and TensorStore read it."""
+    """The size of a voxel z, y, x: a level's own for Neuroglancer and TensorStore; Fiji multiplies the finest by the factors."""
     units = ["nm" if header.section_nm else "", "nm", "nm"]
     return {"axes": ["x", "y", "z"], "units": units[::-1], "resolution": list(sizes)[::-1],
-            "pixelResolution": {"dimensions": list(sizes)[::-1], "unit": "nm"}}
+            "pixelResolution": {"dimensions": list(header.voxel_nm)[::-1], "unit": "nm"}}
