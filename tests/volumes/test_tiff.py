@@ -65,6 +65,21 @@ def test_big_endian_hyperstacks_behind_one_page(tmp_path):
     np.testing.assert_array_equal(read(path, channel=1), values[0, :, 1])
 
 
+def of_imagej(path, values, description):
+    return write(path, values, description=f"ImageJ=1.54f\n{description}\n", metadata=None)
+
+
+def test_pages_that_the_metadata_do_not_name_are_not_left_out_without_a_word(tmp_path):
+    said = "its metadata name 4 pages of its 5, without page 4; it must be written anew"
+    assert said in refused(of_imagej(tmp_path / "a.tif", VALUES, "images=4\nslices=4"))
+    assert said in refused(write(tmp_path / "a.ome.tif", VALUES, description=ome("<TiffData/>", 1, sizes=(4, 1)), metadata=None))
+    np.testing.assert_array_equal(read(of_imagej(tmp_path / "b.tif", VALUES, "images=5\nslices=5")), VALUES)
+    with tifffile.TiffWriter(tmp_path / "c.tif") as file:  # with a small copy
+        file.write(VALUES, photometric="minisblack", description="ImageJ=1.54f\nimages=5\nslices=5\n", metadata=None)
+        file.write(VALUES[0, ::2, ::2], photometric="minisblack", subfiletype=1, metadata=None)
+    np.testing.assert_array_equal(read(tmp_path / "c.tif"), VALUES)
+
+
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
 

@@ -71,12 +71,17 @@ def _stack(path: str | Path, name: str, *, labels: bool, alone: bool) -> _Stack:
                 _check_page(page, f"page {number}", file.filehandle.size)
             voxel_nm = of_tiff(file)
             if (alone or len(pages) > 1) and _says_axes(file):
-                return _of_series(file, path, voxel_nm, labels)
-            shown = [page for page in pages if not int(page.subfiletype) & (_REDUCED | _MASK)] or pages
+                return _of_series(file, pages, voxel_nm, labels)
+            shown = [page for page in pages if _is_shown(page)] or pages
             sections = [_section(page, path, f"page {page.index}", labels) for page in shown]
     except Exception as error:
         raise InputError(f"{name}: cannot be read as TIFF ({first_line(error)})") from error
     return _Stack(sections, "z", [len(sections)], voxel_nm)
+
+
+def _is_shown(page: Any) -> bool:
+    """Whether a page is an image of its own, and neither a smaller copy of another nor a mask."""
+    return not int(page.subfiletype) & (_REDUCED | _MASK)
 
 
 def _says_axes(file: tifffile.TiffFile) -> bool:
@@ -86,14 +91,15 @@ def _says_axes(file: tifffile.TiffFile) -> bool:
     return any(getattr(file, f"is_{kind}") for kind in _SERIES)
 
 
-def _of_series(file: tifffile.TiffFile, path: str | Path, voxel_nm: VoxelSize, labels: bool) -> _Stack:
-    """The pages of a file that says how they belong together."""
+def _of_series(file: tifffile.TiffFile, pages: list[Any], voxel_nm: VoxelSize, labels: bool) -> _Stack:
+    """The pages of a file that says how they belong together. pages: all of its own."""
+    path = file.filehandle.path
     if len(file.series) != 1:
         shapes = ", ".join(str(series.shape) for series in file.series[:4])
         raise ValueError(f"it holds {len(file.series)} images, of shapes {shapes}; must hold one")
-    series, first = file.series[0], file.pages.first
+    series, first = file.series[0], pages[0]
     # ImageJ stores stacks above 4 GiB as a single page followed by the raw data of the others.
-    if len(file.pages) == 1 and len(series.pages) <= 1 and series.ndim > first.ndim and series.dataoffset is not None:
+    if len(pages) == 1 and len(series.pages) <= 1 and series.ndim > first.ndim and series.dataoffset is not None:
         leading = series.ndim - first.ndim
         return _Stack(_raw_sections(path, series, leading, file.filehandle.size, labels), series.axes[:leading],
                       list(series.shape[:leading]), voxel_nm)
@@ -102,15 +108,20 @@ def _of_series(file: tifffile.TiffFile, path: str | Path, voxel_nm: VoxelSize, l
     if missing:
         raise ValueError(f"section {missing[0]} lies in another file, which is not beside it ({len(missing)} of {len(listed)} are"
                          " not there)")
-    sections = []
+    sections, known = [], set()
     for number, page in enumerate(listed):
         owner = page.parent.filehandle.path
         if os.path.dirname(os.path.realpath(owner)) != os.path.dirname(os.path.realpath(path)):
             raise ValueError(f"section {number} lies in {owner}, another folder")
-        own = os.path.samefile(owner, path)
+        if own := os.path.samefile(owner, path):
+            known.add(page.index)
         label = f"page {page.index}" if own else os.path.basename(owner)
         _check_page(page, label, os.path.getsize(owner))
         sections.append(_section(page, owner, label, labels))
+    unknown = [page.index for page in pages if page.index not in known and page.shape == first.shape and _is_shown(page)]
+    if unknown:  # such as pages that were appended later
+        raise ValueError(f"its metadata name {len(known)} pages of its {len(known) + len(unknown)}, without page {unknown[0]}; it"
+                         " must be written anew, with all or without those")
     letters = series.axes[:max(series.ndim - listed[0].ndim, 0)]
     counts = list(series.shape[:len(letters)])
     nameless = [letter for letter in letters if not kind_of(letter)]
