@@ -160,6 +160,8 @@ def test_what_is_to_be_known_of_an_image_is_said(tmp_path):
         "dimensions": [64, 64, 4], "blockSize": [32, 32, 4], "dataType": "uint8", "compression": {"type": "raw"}}))
     with pytest.warns(VolumeNotice, match=r"^--config\.source\.image=.*: 4 chunks are missing"):
         open_domain(Domain(image=str(tmp_path / "a.n5"), pixel_size_nm=5.0), Sampling(), FLAG, with_labels=False)
+    with pytest.warns(VolumeNotice, match=r"^--image=.*: 4 chunks are missing"):
+        convert(str(tmp_path / "a.n5"), tmp_path / "b.zarr", pixel_size_nm=5.0)
 
 
 def test_what_is_to_be_known_of_labels_is_said_and_what_is_converted(tmp_path):
@@ -198,3 +200,12 @@ def test_sections_that_say_different_sizes_are_refused_unless_they_are_ignored(t
 
 def test_sections_that_say_nothing_have_the_size_of_the_others(tmp_path):
     assert read_volume(sized(tmp_path / "a", None, 5, 5)).voxel_nm == pytest.approx((None, 5, 5))
+
+
+@pytest.mark.parametrize("field", ["labels", "mask"])
+def test_what_is_to_be_known_of_labels_and_masks_is_said(tmp_path, field):
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "m.tif", (VALUES > 99) * np.uint8(255), photometric="minisblack", compression="jpeg")
+    given = {"image": str(tmp_path / "a.tif"), "labels": str(tmp_path / "m.tif"), field: str(tmp_path / "m.tif")}
+    with pytest.warns(VolumeNotice, match=rf"^--config\.source\.{field}=.*m\.tif: is compressed as JPEG"):
+        open_domain(Domain(**given, pixel_size_nm=5.0), Sampling(), FLAG, with_labels=field == "labels")

@@ -76,6 +76,16 @@ def test_missing_chunks_of_n5_precomputed_and_hdf5(tmp_path):
     assert "6 chunks are missing" in read_volume(f"{tmp_path}/a.h5:a").notes[0]
 
 
+def test_labels_of_precomputed_that_are_compressed_as_jpeg_are_said(tmp_path):
+    folder = tmp_path / "a.precomputed"
+    (folder / "5_5_50").mkdir(parents=True)
+    (folder / "info").write_text(json.dumps({"type": "segmentation", "data_type": "uint8", "num_channels": 1, "scales": [{
+        "key": "5_5_50", "size": [64, 64, 4], "chunk_sizes": [[64, 64, 4]], "encoding": "jpeg", "resolution": [5, 5, 50]}]}))
+    (folder / "5_5_50" / "0-64_0-64_0-4").write_bytes(b"")
+    assert "is compressed as JPEG" in read_volume(str(folder), labels=True).notes[0]
+    assert read_volume(str(folder)).notes == ()
+
+
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize(("ending", "way"), [(".gz", "gunzip -r "), (".br", "brotli -d "), (".zst", "zstd -d -r ")])
 def test_chunks_of_precomputed_that_are_compressed_files_are_refused(tmp_path, labels, ending, way):

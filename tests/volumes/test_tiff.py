@@ -162,6 +162,21 @@ def test_pyramids_thumbnails_and_pages_that_were_written_one_by_one(tmp_path):
 # --- Values ---
 
 
+def test_labels_that_are_compressed_as_jpeg_are_said_and_images_are_not(tmp_path):
+    mask = ((VALUES > 128) * 255).astype(np.uint8)
+    (tmp_path / "sections").mkdir()
+    for number, section in enumerate(mask):
+        write(tmp_path / "sections" / f"{number}.tif", section, compression="jpeg" if number == 3 else "zlib")
+    for spec in (write(tmp_path / "a.tif", mask, compression="jpeg"), str(tmp_path / "sections")):
+        (note,) = read_volume(spec, "--labels", labels=True).notes
+        assert note.startswith(f"--labels={spec}: is compressed as JPEG, which changes label values, as 0 and 255 to values near")
+        assert "the foreground rule '>=128'" in note
+        assert "\n" not in note
+        assert len(np.unique(read(spec, labels=True))) > 2
+        assert read_volume(spec, "--image").notes == ()
+    assert read_volume(write(tmp_path / "b.tif", mask, compression="lzw"), labels=True).notes == ()
+
+
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_any_type_in_either_order_of_bytes(tmp_path, dtype, order):

@@ -60,6 +60,12 @@ def of_few_bits(bits: int, *, labels: bool) -> Meaning | None:
     return lambda values: values * factor
 
 
+def lossy_note(name: str) -> str:
+    """What is said of label values that are compressed as JPEG."""
+    return (f"{name}: is compressed as JPEG, which changes label values, as 0 and 255 to values near them; give a file that is"
+            " compressed without loss, or of labels the foreground rule '>=128'")
+
+
 def without_alpha(values: np.ndarray) -> np.ndarray:
     """Pixels without their last channel, which must say that they are opaque; ValueError if not."""
     alpha = values[..., -1]

@@ -7,6 +7,7 @@ import numpy as np
 import tensorstore as ts
 
 from yseg.config import InputError
+from yseg.volumes import palettes
 from yseg.volumes.axes import Axis, arranged
 from yseg.volumes.opened import CACHE_BYTES, NUMBERS, OpenedVolume, Request, VoxelSize, first_line, times
 
@@ -19,6 +20,7 @@ class Section(NamedTuple):
     read: Callable[[], np.ndarray]
     label: str  # what messages call it
     axes: str = "yx"  # a letter for each, s = samples of a pixel
+    is_lossy: bool = False  # whether values are not quite what they were before they were compressed
 
 
 def stacked(sections: Sequence[Section], request: Request, *, voxel_nm: VoxelSize = (None, None, None), leading: str = "z",
@@ -61,7 +63,8 @@ def stacked(sections: Sequence[Section], request: Request, *, voxel_nm: VoxelSiz
     sizes = dict(zip("zyx", voxel_nm, strict=True))
     opened = arranged(store, [Axis(letter, sizes.get(letter)) for letter in (leading + first.axes).lower()], request)
     decoded(first, name)  # what holds for all sections, such as a compression that cannot be read, is found now
-    return opened
+    is_lossy = request.labels and any(section.is_lossy for section in sections)
+    return opened._replace(notes=(*opened.notes, palettes.lossy_note(name))) if is_lossy else opened
 
 
 def decoded(section: Section, name: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from yseg.volumes.axes import Axis, arranged, kind_of
 from yseg.volumes.chunks import check_uncompressed, checked, missing_chunks, missing_note
 from yseg.volumes.multiscales import Level, levels, nearest
 from yseg.volumes.opened import OpenedVolume, Request, check_slashes, first_line
+from yseg.volumes.palettes import lossy_note
 from yseg.volumes.voxel_size import nm_of, with_sizes
 
 CLOUDS = ("s3", "gs")
@@ -175,7 +176,9 @@ def _open_precomputed(place: "_Place", node: "_Node", request: Request) -> Opene
         check_uncompressed(place.folder / scale["key"], request.name)
     if place.folder is not None and not request.labels and not scale.get("sharding"):
         missing = missing_chunks(place.folder / scale["key"], store[..., 0])
-    return _finished(store, axes, place, request)._replace(notes=missing_note(request.name, missing))
+    is_lossy = request.labels and scale.get("encoding") == "jpeg"
+    return _finished(store, axes, place, request)._replace(
+        notes=(*missing_note(request.name, missing), *([lossy_note(request.name)] if is_lossy else [])))
 
 
 # --- What is where ---

@@ -21,6 +21,7 @@ from yseg.volumes.voxel_size import of_tiff
 
 TIFF = (".tif", ".tiff")
 _SERIES = ("ome", "imagej", "shaped", "lsm", "stk")  # kinds of files that say how their pages belong together
+_LOSSY = (6, 7, 33007, 34892)  # compressions: JPEG
 _REDUCED, _MASK = 1, 4  # bits of a page's NewSubfileType
 
 
@@ -140,7 +141,8 @@ def _section(page: Any, path: str | Path, label: str, labels: bool) -> Section:
         axes, shape = (axes[:-1], shape[:-1]) if shape[-1] == 2 else (axes, (*shape[:-1], shape[-1] - 1))
     if meaning is not None:
         dtype = meaning(np.zeros(1, dtype)).dtype
-    return Section(shape, dtype, functools.partial(_read_page, path, page.offset, meaning), label, axes)
+    return Section(shape, dtype, functools.partial(_read_page, path, page.offset, meaning), label, axes,
+                   int(page.keyframe.compression) in _LOSSY)
 
 
 def _has_alpha(page: Any) -> bool:
