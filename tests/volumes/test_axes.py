@@ -43,6 +43,29 @@ def test_axes_of_length_1_are_dropped_and_those_without_a_name_are_what_is_missi
     np.testing.assert_array_equal(arrange(VALUES.reshape(shape), names), VALUES)
 
 
+@pytest.mark.parametrize("form", ["{} (nm)", "{} [nm]", "{}[µm]", "{}_axis", "{}-axis", "axis {}", "dim_{}", " {} "])
+@pytest.mark.parametrize("letters", ["xyz", "XYZ"])
+def test_units_and_words_beside_a_name_do_not_count(form, letters):
+    opened = arranged(ts.array(VALUES.T), [Axis(form.format(letter), nm) for letter, nm in zip(letters, (4, 5, 50), strict=True)],
+                      REQUEST)
+    np.testing.assert_array_equal(opened.store.read().result(), VALUES)
+    assert (opened.voxel_nm, opened.notes) == ((50, 5, 4), ())
+
+
+def test_names_that_are_not_understood_are_said_unless_libraries_give_them_or_one_alone_is_left():
+    def notes(*names, shape=VALUES.shape):
+        return arranged(ts.array(VALUES.reshape(shape)), [Axis(name) for name in names], REQUEST).notes
+
+    assert notes("lon", "lat", "level") == (
+        "--image=a: its axes lon, lat, level are not understood, and are taken for z, y, x; must be named z, y and x if they are"
+        " others",)
+    assert "its axes lon, lat are not understood, and are taken for z, y;" in notes("lon", "lat", "x")[0]
+    for names in (["dim_0", "dim_1", "dim_2"], ["phony_dim_0", "phony_dim_1", "phony_dim_2"], ["d0", "d1", "d2"], ["0", "1", "2"],
+                  ["", "", ""], ["lon", "y", "x"], "qyx", ["axis0", "axis1", "axis2"]):
+        assert notes(*names) == ()
+    assert notes("batch", "z", "y", "x", shape=(1, *VALUES.shape)) == ()
+
+
 def test_a_single_section_or_row_stays_what_it_is():
     assert arrange(VALUES[0], "yx").shape == arrange(VALUES[0], ["", ""]).shape == (1, 20, 30)
     assert arrange(VALUES[0].T, "xy").shape == arrange(VALUES[:1], [""] * 3).shape == (1, 20, 30)
@@ -123,6 +146,24 @@ def test_axistags_that_make_no_sense_say_nothing(tmp_path, tags):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("a", data=VALUES).attrs["axistags"] = tags
     np.testing.assert_array_equal(read_volume(f"{tmp_path}/a.h5:a").store.read().result(), VALUES)
+
+
+def test_names_that_are_not_understood_are_said_of_every_format(tmp_path):
+    names = ["lon", "lat", "level"]
+    zarr.create_array(tmp_path / "a.zarr", shape=VALUES.shape, dtype="u1", dimension_names=names)[...] = VALUES
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        name_axes(file.create_dataset("a", data=VALUES), names, "labels")
+    (tmp_path / "a.n5" / "0" / "0").mkdir(parents=True)
+    (tmp_path / "a.n5" / "attributes.json").write_text(json.dumps({
+        "dimensions": VALUES.shape[::-1], "blockSize": VALUES.shape[::-1], "dataType": "uint8", "compression": {"type": "raw"},
+        "axes": names[::-1]}))
+    head = b"\0\0\0\3" + np.array(VALUES.shape[::-1], ">u4").tobytes()
+    (tmp_path / "a.n5" / "0" / "0" / "0").write_bytes(head + VALUES.tobytes())
+    for spec in ("a.zarr", "a.h5", "a.n5"):
+        opened = read_volume(f"{tmp_path}/{spec}", "--image")
+        (note,) = opened.notes
+        assert note.startswith(f"--image={tmp_path}/{spec}: its axes lon, lat, level are not understood, and are taken for z, y, x;")
+        np.testing.assert_array_equal(opened.store.read().result(), VALUES)
 
 
 def test_the_axes_of_zarr_are_obeyed(tmp_path):

@@ -65,6 +65,22 @@ def test_big_endian_hyperstacks_behind_one_page(tmp_path):
     np.testing.assert_array_equal(read(path, channel=1), values[0, :, 1])
 
 
+@pytest.mark.parametrize("axes", ["ZYX", "ZXY", "XYZ", "YXZ", "XZY"])
+def test_the_axes_that_tifffile_stores_are_obeyed(tmp_path, axes):
+    values = VALUES.transpose(["ZYX".index(axis) for axis in axes])
+    path = write(tmp_path / "a.tif", values, metadata={"axes": axes}, resolution=(2.5e6, 2e6), resolutionunit="CENTIMETER")
+    np.testing.assert_array_equal(read(path), VALUES)
+    sizes = dict(zip("zyx", read_volume(path).voxel_nm, strict=True))
+    assert [sizes[axis] for axis in axes[1:].lower()] == [5, 4]  # of rows and of columns
+
+
+def test_sections_whose_rows_are_x_are_turned(tmp_path):
+    for number, section in enumerate(VALUES):
+        write(tmp_path / f"{number}.tif", section.T, metadata={"axes": "XY"})
+    np.testing.assert_array_equal(read(tmp_path), VALUES)
+    np.testing.assert_array_equal(read(tmp_path / "2.tif"), VALUES[2:3])
+
+
 def of_imagej(path, values, description):
     return write(path, values, description=f"ImageJ=1.54f\n{description}\n", metadata=None)
 

@@ -1,5 +1,6 @@
 """From the axes of a file to [z, y, x]: names are obeyed, axes of length 1 are dropped, and channels are never sections."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,10 @@ _NAMES = {
     "t": ("t", "time", "timepoint", "timepoints", "frame", "frames"),
 }
 _KINDS = {name: kind for kind, names in _NAMES.items() for name in names}
+_UNIT = re.compile(r"\s*(\(.*\)|\[.*\])$")  # behind a name, such as x (nm)
+_BESIDE = ("axis", "dim", "dimension", "coord", "coordinate")  # words beside a name, such as x_axis
+# Names that libraries give to axes that have none: dim_0 (xarray), phony_dim_0 (netCDF), q and i (tifffile).
+_NO_NAME = re.compile(r"((phony[ _-]?)?(dim|dimension|axis|d)?[ _-]?[0-9]+|q|i|)", re.IGNORECASE)
 _DROPPED = "t"  # what an axis of length 1 is taken for
 _COLOURS = (3, 4)  # values of a pixel in colour, without and with transparency
 _LEAST_SIDE = 16  # of a section of which three or four columns are taken for colours, where nothing is said
@@ -32,8 +37,10 @@ class Axis(NamedTuple):
 
 
 def kind_of(name: str) -> str:
-    """Of an axis: z, y, x, c (channels) or t (time); "" for a name that says nothing."""
-    return _KINDS.get(name.strip().lower(), "")
+    """Of an axis: z, y, x, c (channels) or t (time); "" for a name that says nothing. Units do not count: x (nm) is x."""
+    words = re.split(r"[ _-]", _UNIT.sub("", name.strip()).lower())
+    left = [word for word in words if word not in _BESIDE]
+    return _KINDS.get(left[0], "") if len(left) == 1 else ""
 
 
 def arranged(store: ts.TensorStore, axes: Sequence[Axis], request: Request) -> OpenedVolume:
@@ -70,8 +77,15 @@ def arranged(store: ts.TensorStore, axes: Sequence[Axis], request: Request) -> O
     store = store[ts.d[[spatial.index(kind) for kind in "zyx" if kind in spatial]].transpose[:]]
     by_kind = dict(zip(kinds, axes, strict=True))
     z, y, x = (by_kind.get(kind, Axis()) for kind in "zyx")
-    return OpenedVolume(as_volume(store, request.name), (z.nm, y.nm, x.nm), start=(_near(z), _near(y), _near(x)),
-                        directions=(z.direction, y.direction, x.direction))
+    opened = OpenedVolume(as_volume(store, request.name), (z.nm, y.nm, x.nm), start=(_near(z), _near(y), _near(x)),
+                          directions=(z.direction, y.direction, x.direction))
+    unknown = [(axis.name, kind) for axis, kind in zip(axes, kinds, strict=True)
+               if kind in spatial and not kind_of(axis.name) and not _NO_NAME.fullmatch(axis.name)]
+    if len(unknown) < 2:  # of a single one it is clear what it must be
+        return opened
+    names, taken = (", ".join(listed) for listed in zip(*unknown, strict=True))
+    return opened.noting(f"{request.name}: its axes {names} are not understood, and are taken for {taken}; must be named z, y and"
+                         " x if they are others")
 
 
 def _near(axis: Axis) -> float | None:

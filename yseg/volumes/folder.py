@@ -42,7 +42,7 @@ def open_folder(request: Request) -> OpenedVolume:
         for file in order.files]
     voxel_nm, unlike = _size([size for _, size in found], order.files)
     opened = stacked([section for section, _ in found], request, voxel_nm=voxel_nm)
-    return opened._replace(numbers=order.numbers, stems=order.stems, notes=(*opened.notes, *order.notes), unlike_sizes=unlike)
+    return opened._replace(numbers=order.numbers, stems=order.stems, unlike_sizes=unlike).noting(*order.notes)
 
 
 def _size(sizes: Sequence[VoxelSize], files: Sequence[str]) -> tuple[VoxelSize, str]:

@@ -63,7 +63,7 @@ def open_hdf5(request: Request) -> OpenedVolume:
         read, dtype=ts.dtype(np.dtype(dtype).newbyteorder("=")), shape=shape,
         chunk_layout=ts.ChunkLayout(read_chunk_shape=chunks),
         context=ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}}))
-    return arranged(store, axes, request)._replace(notes=missing_note(name, missing))
+    return arranged(store, axes, request).noting(*missing_note(name, missing))
 
 
 @contextlib.contextmanager

@@ -48,6 +48,10 @@ class OpenedVolume(NamedTuple):
     start: Start = (None, None, None)  # where its first voxel lies in the space of its file; in voxels, as sizes may be unknown
     directions: tuple[str, str, str] = ("", "", "")  # what (z, y, x) run to, in the file's words; "" = it says nothing
 
+    def noting(self, *notes: str) -> "OpenedVolume":
+        """The same, with more notes."""
+        return self._replace(notes=(*self.notes, *notes))
+
 
 def check_slashes(path: str | os.PathLike, name: str) -> None:
     r"""InputError if a path has a backslash, which TensorStore takes for a slash: files would go to another place, or be none.

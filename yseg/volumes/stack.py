@@ -64,7 +64,7 @@ def stacked(sections: Sequence[Section], request: Request, *, voxel_nm: VoxelSiz
     opened = arranged(store, [Axis(letter, sizes.get(letter)) for letter in (leading + first.axes).lower()], request)
     decoded(first, name)  # what holds for all sections, such as a compression that cannot be read, is found now
     is_lossy = request.labels and any(section.is_lossy for section in sections)
-    return opened._replace(notes=(*opened.notes, palettes.lossy_note(name))) if is_lossy else opened
+    return opened.noting(palettes.lossy_note(name)) if is_lossy else opened
 
 
 def decoded(section: Section, name: str) -> np.ndarray:

@@ -116,7 +116,7 @@ def _open_array(place: "_Place", path: str, node: "_Node", axes: Sequence[Axis] 
     missing = 0
     if place.folder is not None and not request.labels:
         missing = missing_chunks(place.folder / path, store)
-    return _finished(store, axes, place, request)._replace(notes=missing_note(request.name, missing))
+    return _finished(store, axes, place, request).noting(*missing_note(request.name, missing))
 
 
 def _stored_order(axes: Sequence[Axis], own: Sequence[Axis]) -> list[Axis]:
@@ -177,8 +177,8 @@ def _open_precomputed(place: "_Place", node: "_Node", request: Request) -> Opene
     if place.folder is not None and not request.labels and not scale.get("sharding"):
         missing = missing_chunks(place.folder / scale["key"], store[..., 0])
     is_lossy = request.labels and scale.get("encoding") == "jpeg"
-    return _finished(store, axes, place, request)._replace(
-        notes=(*missing_note(request.name, missing), *([lossy_note(request.name)] if is_lossy else [])))
+    return _finished(store, axes, place, request).noting(*missing_note(request.name, missing),
+                                                         *([lossy_note(request.name)] if is_lossy else []))
 
 
 # --- What is where ---

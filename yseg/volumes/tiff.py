@@ -71,7 +71,7 @@ def _stack(path: str | Path, name: str, *, labels: bool, alone: bool) -> _Stack:
             for number, page in enumerate(pages):
                 _check_page(page, f"page {number}", file.filehandle.size)
             voxel_nm = of_tiff(file)
-            if (alone or len(pages) > 1) and _says_axes(file):
+            if (alone or len(pages) > 1 or (file.is_shaped and not file.is_ome)) and _says_axes(file):
                 return _of_series(file, pages, voxel_nm, labels)
             shown = [page for page in pages if _is_shown(page)] or pages
             sections = [_section(page, path, f"page {page.index}", labels) for page in shown]
@@ -128,6 +128,11 @@ def _of_series(file: tifffile.TiffFile, pages: list[Any], voxel_nm: VoxelSize, l
     nameless = [letter for letter in letters if not kind_of(letter)]
     if len(nameless) == 1 and "Z" not in letters:
         letters = letters.replace(nameless[0], "Z")
+    own = series.axes[len(letters):].lower()
+    if sorted(map(kind_of, own)) in (["x", "y"], ["x", "z"], ["y", "z"]) and all(section.axes == "yx" for section in sections):
+        sections = [section._replace(axes=own) for section in sections]  # rows may be x, where a program names them so
+        by_name = {**dict(zip("zyx", voxel_nm, strict=True)), **dict(zip(own, voxel_nm[1:], strict=True))}
+        voxel_nm = (by_name["z"], by_name["y"], by_name["x"])
     if int(np.prod(counts, dtype=int)) != len(sections):
         raise ValueError(f"its {len(sections)} pages do not make up its axes {series.axes}, {series.shape}")
     return _Stack(sections, letters, counts, voxel_nm)

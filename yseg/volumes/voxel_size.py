@@ -58,9 +58,10 @@ def _attribute_sizes(attributes: Mapping[str, Any], named: Sequence[str], x_firs
     """The size along each axis."""
     transform = attributes.get("transform")
     if isinstance(transform, Mapping) and isinstance(transform.get("axes"), list):
-        by_name = dict(zip(transform["axes"], _in_nm(transform.get("scale"), transform.get("units")), strict=False))
-        order = named if any(map(kind_of, named)) else _spatial(len(named), x_first)
-        return [by_name.get(name) for name in order]
+        names = [kind_of(str(name)) for name in transform["axes"]]
+        by_name = dict(zip(names, _in_nm(transform.get("scale"), transform.get("units")), strict=False))
+        order = [kind_of(name) for name in named] if any(map(kind_of, named)) else _spatial(len(named), x_first)
+        return [by_name.get(name) if name else None for name in order]
     if attributes.get("element_size_um") is not None:  # always with z first
         by_name = dict(zip("zyx", _in_nm(attributes["element_size_um"], "um"), strict=False))
         order = [kind_of(name) for name in named] if any(map(kind_of, named)) else _spatial(len(named), x_first)
