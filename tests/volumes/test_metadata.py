@@ -91,6 +91,35 @@ def test_an_unknown_section_distance_has_no_unit(tmp_path):
             assert "PhysicalSizeZ" not in (file.ome_metadata or "")
 
 
+@pytest.mark.parametrize("name", ["a.zarr", "a.n5", "a.precomputed", "a.tif", "a.ome.tif", "a.h5:b/c"])
+@pytest.mark.parametrize("section_nm", [50.0, 4.6, None])
+def test_what_is_written_says_its_voxel_size_when_it_is_read_again(tmp_path, name, section_nm):
+    write(f"{tmp_path}/{name}", "image", section_nm)
+    assert read_volume(f"{tmp_path}/{name}").voxel_nm == pytest.approx((section_nm, 4.6, 4.6))
+    if name in ("a.zarr", "a.n5", "a.precomputed"):
+        assert read_volume(f"{tmp_path}/{name}", near_nm=9.2).voxel_nm[1:] == (9.2, 9.2)
+
+
+def test_a_mark_counts_for_what_it_was_written_for_alone(tmp_path):
+    write(tmp_path / "a.h5", "image", None)
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["other"] = file["exported_data"][...]
+        file["exported_data"].attrs["element_size_um"] = [0.03, 0.005, 0.005]
+    assert read_volume(f"{tmp_path}/a.h5:other").voxel_nm == (None, None, None)
+    assert read_volume(f"{tmp_path}/a.h5:exported_data").voxel_nm == (30, 5, 5)
+    write(tmp_path / "a.precomputed", "image", None)
+    info = json.loads((tmp_path / "a.precomputed" / "info").read_text())
+    info["scales"][0]["resolution"][2] = 40  # as the user knows it
+    (tmp_path / "a.precomputed" / "info").write_text(json.dumps(info))
+    assert read_volume(f"{tmp_path}/a.precomputed").voxel_nm == (40, 4.6, 4.6)
+    for mark in (3, [], {}, {"section_nm": None}, {"section_nm": "x", "pixel_size_nm": []}):
+        (tmp_path / "a.precomputed" / "info").write_text(json.dumps({**info, "yseg": mark}))
+        assert read_volume(f"{tmp_path}/a.precomputed").voxel_nm == (40, 4.6, 4.6)
+        with h5py.File(tmp_path / "a.h5", "a") as file:
+            file.attrs["yseg"] = json.dumps(mark)
+        assert read_volume(f"{tmp_path}/a.h5:other").voxel_nm == (None, None, None)
+
+
 @pytest.mark.parametrize(("kind", "type_", "dtype"), [("classes", "segmentation", "uint32"), ("labels", "segmentation", "uint32"),
                                                       ("probability", "image", "float32"), ("image", "image", "uint8")])
 def test_precomputed_is_a_segmentation_or_an_image_of_several_scales(tmp_path, kind, type_, dtype):

@@ -15,8 +15,9 @@ import numpy as np
 import tensorstore as ts
 
 from yseg.config import InputError
-from yseg.volumes.axes import Axis, arranged
+from yseg.volumes.axes import Axis, arranged, kind_of
 from yseg.volumes.chunks import missing_note
+from yseg.volumes.header import MARK, marked_nm
 from yseg.volumes.opened import CACHE_BYTES, NUMBERS, OpenedVolume, Request, first_line, times
 from yseg.volumes.places import HDF5, dataset_of
 from yseg.volumes.voxel_size import with_sizes
@@ -129,7 +130,20 @@ def _axes(found: h5py.Dataset) -> list[Axis]:
     names = _axistags(found.attrs.get("axistags")) or [dimension.label for dimension in found.dims]
     attributes = {key: _plain(found.attrs[key]) for key in found.attrs if key != "axistags"}
     named = [Axis(name) for name in names] if len(names) == found.ndim else [Axis()] * found.ndim
-    return with_sizes(named, attributes, x_first=False)
+    axes = with_sizes(named, attributes, x_first=False)
+    if not any(axis.nm for axis in axes):
+        sizes = dict(zip("zyx", marked_nm(_mark(found)) or (), strict=False))
+        axes = [Axis(axis.name, sizes.get(kind_of(axis.name))) for axis in axes]
+    return axes
+
+
+def _mark(found: h5py.Dataset) -> Any:
+    """What yseg says of a dataset that it has written."""
+    try:
+        mark = json.loads(found.file.attrs[MARK])
+        return mark if found.name.strip("/") in mark["holds"] else None
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def _axistags(text: Any) -> list[str]:

@@ -1,10 +1,12 @@
 """What an output says beside its voxels: what they mean, how large they are, and that yseg has written it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yseg import __version__
+from yseg.volumes.opened import VoxelSize
+from yseg.volumes.voxel_size import nm_of
 
 CLASSES, PROBABILITY, IMAGE, LABELS = "classes", "probability", "image", "labels"
 KINDS = (CLASSES, PROBABILITY, IMAGE, LABELS)
@@ -13,6 +15,14 @@ WHAT = (CLASSES, PROBABILITY, BOTH)  # what a segmentation gives
 # How an output is written, see `yseg.volumes.create`. Of those of one ending the first is the default.
 FORMATS = ("ome-zarr-0.5", "ome-zarr-0.4", "n5", "precomputed", "tiff", "ome-tiff", "hdf5")
 MARK = "yseg"  # the key of the mark in a format's metadata
+
+
+def marked_nm(mark: Any) -> VoxelSize | None:
+    """The size of a voxel (z, y, x) in nm as `Header.mark` stored it, for formats without another way; None = no mark."""
+    if not isinstance(mark, Mapping) or "section_nm" not in mark:
+        return None
+    pixel = nm_of(mark.get("pixel_size_nm"), "nm")
+    return nm_of(mark["section_nm"], "nm"), pixel, pixel
 
 
 @dataclasses.dataclass(frozen=True)

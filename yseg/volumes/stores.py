@@ -14,6 +14,7 @@ import tensorstore as ts
 from yseg.config import InputError
 from yseg.volumes.axes import Axis, arranged, kind_of
 from yseg.volumes.chunks import check_uncompressed, checked, missing_chunks, missing_note
+from yseg.volumes.header import MARK, marked_nm
 from yseg.volumes.multiscales import Level, levels, nearest
 from yseg.volumes.opened import OpenedVolume, Request, check_slashes, first_line
 from yseg.volumes.palettes import lossy_note
@@ -169,8 +170,11 @@ def _open_precomputed(place: "_Place", node: "_Node", request: Request) -> Opene
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise InputError(f"{request.name}: its info cannot be understood ({type(error).__name__}: {error})") from error
     store = place.open({"driver": node.driver, "scale_index": index}, "")
+    x, y, z = map(float, scale["resolution"])
+    marked = marked_nm(node.attributes.get(MARK))
+    unknown = marked is not None and marked[0] is None and marked[1] == z  # we write cubes where the section distance is unknown
     starts = scale.get("voxel_offset") or [None] * 3
-    axes = [*map(Axis, "xyz", map(float, scale["resolution"]), starts), Axis("c")]
+    axes = [*map(Axis, "xyz", (x, y, None if unknown else z), starts), Axis("c")]
     missing = 0
     if place.folder is not None:
         check_uncompressed(place.folder / scale["key"], request.name)
