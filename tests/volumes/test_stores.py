@@ -153,10 +153,12 @@ def test_hdf5_that_is_no_volume_is_refused(tmp_path):
         file.create_dataset("volumes/raw", data=voxels())
         file.create_dataset("movie", data=np.zeros((2, 3, 4, 5)))
         file.create_dataset("names", data=[b"a", b"b"])
+        file.create_dataset("long", data=voxels().astype(np.longdouble))
     for spec in (path, f"{path}:raw", f"{path}:volumes"):
-        assert "one of movie, names, volumes/raw" in refused(spec)
+        assert "one of long, movie, names, volumes/raw" in refused(spec)
     assert "2 x 3 x 4 x 5" in refused(f"{path}:movie")
     assert "type object" in refused(f"{path}:names")
+    assert "type float128; must be [z, y, x] or [y, x] of numbers" in refused(f"{path}:long")
     assert "no such file" in refused(tmp_path / "b.h5:raw")
     path.write_bytes(b"not HDF5")
     assert "cannot be read as HDF5" in refused(f"{path}:raw")

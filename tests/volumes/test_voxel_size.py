@@ -22,6 +22,7 @@ def sizes(spec):
 @pytest.mark.parametrize(("value", "unit", "nm"), [
     (4.6, "nm", 4.6), (0.0046, "micrometer", 4.6), (0.0046, "um", 4.6), (0.0046, "\u00b5m", 4.6), (0.0046, "\u03bcm", 4.6),
     (0.0046, "\\u00B5m", 4.6), (46, "angstrom", 4.6), (4.6e-6, "mm", 4.6), (4.6e-9, "meters", 4.6), (0.0046, "Microns", 4.6),
+    (46, "\\u00C5", 4.6), (46, "\\u00e5ngstr\\u00F6m", 4.6), (46, "\u212b", 4.6), (3, "\\u00", None),
     (3, "pixel", None), (3, "", None), (0, "nm", None), (-1, "nm", None), (float("nan"), "nm", None), (None, "nm", None),
     (True, "nm", None)])
 def test_lengths_in_nm(value, unit, nm):
@@ -60,6 +61,10 @@ def test_a_folder_of_tiffs_has_the_size_of_its_first(tmp_path):
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("images=3\nslices=3\nunit=\\u00B5m\nspacing=0.05", (50, 4, 4)), ("images=3\nunit=micron\nspacing=-0.05", (50, 4, 4)),
+    ("images=3\nslices=3\nunit=nm\nyunit=nm\nzunit=micron\nspacing=0.05", (50, 0.004, 0.004)),
+    ("images=3\nslices=3\nunit=micron\nyunit=\\u00C5\nzunit=nm\nspacing=50", (50, 0.0004, 4)),
+    ("images=3\nslices=3\nunit=inch\nspacing=0.1", UNKNOWN), ("images=3\nslices=3\nunit=cm", UNKNOWN),
+    ("images=3\nslices=3\nunit=\"", UNKNOWN), ("images=3\nslices=3\nunit=mm", (None, 4000, 4000)),
     ("images=3\nslices=3", UNKNOWN)])
 def test_what_imagej_itself_writes(tmp_path, text, expected):
     tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack", description=f"ImageJ=1.53t\n{text}\n", metadata=None,
@@ -104,10 +109,19 @@ def test_attributes_of_n5_have_x_first_but_for_names(tmp_path, attributes):
 
 @pytest.mark.parametrize("attributes", [
     {}, {"resolution": "high"}, {"resolution": [1, 2]}, {"voxel_size": [0, 0, 0]}, {"transform": {"axes": ["z"]}},
-    {"resolution": {"x": 3}}, {"axes": 3}, {"units": ["nm"]}])
+    {"resolution": {"x": 3}}, {"axes": 3}, {"units": ["nm"]}, {"voxel_size": [50, 5, 4], "units": {}},
+    {"transform": {"axes": [["z"], "y", {}], "scale": 3}},
+    {"transform": {"axes": list("zyx"), "scale": [50, 5, 4], "units": 3}},
+    {"pixelResolution": {"dimensions": [50, 5, 4], "unit": 3}},
+    {"voxel_size": [50, 5, 4], "units": 3}, {"voxel_size": [50, 5, 4], "units": True}])
 def test_attributes_that_make_no_sense_say_nothing(tmp_path, attributes):
     zarr.create_array(tmp_path / "a.zarr", shape=VALUES.shape, dtype="u1", attributes=attributes)
     assert sizes(tmp_path / "a.zarr") == UNKNOWN
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        plain = {name: value for name, value in attributes.items() if isinstance(value, (int, str)) or name == "voxel_size"}
+        file.create_dataset("a", data=VALUES).attrs.update(plain)
+    if plain == attributes:
+        assert sizes(f"{tmp_path}/a.h5") == UNKNOWN
 
 
 def test_dimension_units_of_zarr(tmp_path):

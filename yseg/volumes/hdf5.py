@@ -22,6 +22,7 @@ from yseg.volumes.opened import CACHE_BYTES, NUMBERS, OpenedVolume, Request, fir
 from yseg.volumes.places import HDF5, dataset_of
 from yseg.volumes.voxel_size import with_sizes
 
+_MOST_BYTES = 8  # of a number: TensorStore has no long double
 _ONE_AT_A_TIME = threading.Lock()  # the HDF5 library lets one thread in, whatever the file
 
 
@@ -80,7 +81,8 @@ def _dataset(path: str, dataset: str, name: str) -> Iterator[h5py.Dataset]:
             if not isinstance(found, h5py.Dataset):
                 allowed = ", ".join(_datasets(file)) or "none, as it is empty"
                 raise InputError(f"{name}: must be {path}:DATASET, with one of {allowed}")
-            if found.shape is None or found.ndim < 2 or 0 in found.shape or found.dtype.kind not in NUMBERS + "b":
+            if (found.shape is None or found.ndim < 2 or 0 in found.shape or found.dtype.kind not in NUMBERS + "b"
+                    or found.dtype.itemsize > _MOST_BYTES):
                 raise InputError(f"{name}: shape {times(found.shape or ())}, type {found.dtype}; must be [z, y, x] or [y, x] of"
                                  " numbers")
             _check_storage(found, name)

@@ -15,13 +15,15 @@ _NM = {
     "nanometer": 1.0, "nanometre": 1.0, "um": 1e3, "µm": 1e3, "micron": 1e3, "micrometer": 1e3, "micrometre": 1e3, "mm": 1e6,
     "millimeter": 1e6, "millimetre": 1e6, "cm": 1e7, "centimeter": 1e7, "centimetre": 1e7, "m": 1e9, "meter": 1e9,
     "metre": 1e9, "inch": 25.4e6, "in": 25.4e6, '"': 25.4e6}
+_PRINTED_IN_NM = 1e7  # the units in which resolutions for a printer are given, centimetres and inches, have at least this size
 _LARGEST_PRINTED_NM = 2000.0  # resolutions for a printer, such as 72 dots per inch, are coarser, and say nothing of what is seen
 _NUMBER = (int, float)
 
 
 def nm_of(value: Any, unit: Any) -> float | None:
     """A length in nm; None for a unit that is no length, or a value that is no number above 0."""
-    name = str(unit).strip().lower().replace("\u03bc", "\u00b5").replace("\\u00b5", "\u00b5")
+    plain = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), str(unit))  # ImageJ writes \u00B5m
+    name = plain.strip().lower().replace("\u03bc", "\u00b5")
     factor = _NM.get(name, _NM.get(name.removesuffix("s")))
     if factor is None or isinstance(value, bool) or not isinstance(value, _NUMBER) or not 0 < value < float("inf"):
         return None
@@ -93,7 +95,7 @@ def _spatial(rank: int, x_first: bool) -> list[str]:
 
 def _in_nm(values: Any, units: Any) -> list[float | None]:
     numbers = _numbers(values)
-    each = [units] * len(numbers) if isinstance(units, (str, bytes)) or units is None else list(units)
+    each = list(units) if isinstance(units, (list, tuple)) else [units] * len(numbers)
     each = [unit.decode() if isinstance(unit, bytes) else unit for unit in each]
     return [nm_of(value, "nm" if unit in (None, "") else unit) for value, unit in zip(numbers, each, strict=False)]
 
@@ -117,13 +119,22 @@ def of_tiff(file: tifffile.TiffFile) -> VoxelSize:
     if file.is_imagej:
         metadata = file.imagej_metadata or {}
         unit, spacing = metadata.get("unit", ""), _numbers([metadata.get("spacing")])  # below 0 in turned stacks
-        return nm_of(abs(spacing[0]) if spacing else None, unit), nm_of(y, metadata.get("yunit", unit)), nm_of(x, unit)
+        sections, rows, columns = (nm_of(value, metadata.get(key, unit)) for value, key in (
+            (abs(spacing[0]) if spacing else None, "zunit"), (y, "yunit"), (x, "unit")))
+        if (nm_of(1, unit) or 0) >= _PRINTED_IN_NM and _is_printed(rows, columns):
+            return None, None, None
+        return sections, rows, columns
     unit_tag = tags.get("ResolutionUnit")
     unit = {2: "inch", 3: "cm"}.get(int(unit_tag.value) if unit_tag else 2, "")
     rows, columns = nm_of(y, unit), nm_of(x, unit)
-    if not rows or not columns or max(rows, columns) > _LARGEST_PRINTED_NM:
+    if not rows or not columns or _is_printed(rows, columns):
         return None, None, None
     return None, rows, columns
+
+
+def _is_printed(rows: float | None, columns: float | None) -> bool:
+    """Whether pixels of these sizes are those of a print."""
+    return max(rows or 0.0, columns or 0.0) > _LARGEST_PRINTED_NM
 
 
 def _per_pixel(tag: Any) -> float | None:
