@@ -242,6 +242,16 @@ def test_a_backslash_in_a_path_is_refused_and_nothing_is_written(tmp_path, monke
     assert os.listdir(tmp_path / "a\\b") == []
 
 
+@every_format
+def test_a_folder_may_be_named_like_a_file_of_hdf5(tmp_path, format):
+    values = voxels()
+    for folder in ("x.h5:y", "x.h5:y.h5:z", "x.h5"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / NAMES[format], values, format=format)
+        np.testing.assert_array_equal(read_by_another(tmp_path / folder / NAMES[format], format), values)
+        np.testing.assert_array_equal(read_by_us(tmp_path / folder / NAMES[format], format), values)
+
+
 def test_a_dataset_of_hdf5_may_have_a_backslash_in_its_name(tmp_path):
     values = voxels(shape=(2, 9, 9))
     write(tmp_path / "a.h5:b\\c", values)

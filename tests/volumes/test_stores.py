@@ -13,6 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import tifffile
 import zarr
 
 import yseg
@@ -194,6 +195,46 @@ def test_what_names_which_format():
     assert not is_chunked("s3://bucket/a.tif")
     assert is_hdf5("folder:with:colons/a.H5:b/c")
     assert not is_hdf5("a.h5.zarr:b")
+
+
+def test_files_below_folders_that_are_named_like_arrays_are_what_they_are(tmp_path):
+    values = voxels(dtype=np.uint8)
+    for folder in ("run.zarr", "exp.n5/sec", "e.precomputed", "x.h5:y", "all.h5"):
+        (tmp_path / folder).mkdir(parents=True)
+    tifffile.imwrite(tmp_path / "run.zarr" / "a.tif", values, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "x.h5:y" / "a.tif", values, photometric="minisblack")
+    for folder in ("run.zarr", "x.h5:y"):
+        with h5py.File(tmp_path / folder / "b.h5", "w") as file:
+            file["raw/0"] = values
+        assert "must be" in refused(tmp_path / folder / "b.h5:raw")
+        for spec in ("a.tif", "b.h5", "b.h5:raw/0"):
+            np.testing.assert_array_equal(read(tmp_path / folder / spec), values)
+    for folder in ("exp.n5/sec", "e.precomputed", "all.h5"):
+        for number, section in enumerate(values):
+            tifffile.imwrite(tmp_path / folder / f"{number}.tif", section)
+        np.testing.assert_array_equal(read(tmp_path / folder), values)
+    np.testing.assert_array_equal(read(tmp_path / "x.h5:y/a.tif"), values)
+    assert "no such file" in refused(tmp_path / "run.zarr" / "gone.tif")
+
+
+def test_sections_beside_arrays_do_not_hide_them(tmp_path):
+    values = voxels()
+    write_n5(tmp_path / "a.n5", values)
+    tifffile.imwrite(tmp_path / "a.n5" / "preview.tif", values[0])
+    write_n5(tmp_path / "b.n5" / "group" / "raw", values)
+    tifffile.imwrite(tmp_path / "b.n5" / "group" / "preview.tif", values[0])
+    write_precomputed(tmp_path / "folder", values)
+    for spec in ("a.n5", "b.n5/group", "b.n5", "folder"):
+        np.testing.assert_array_equal(read(tmp_path / spec), values)
+
+
+def test_the_name_of_an_hdf5_dataset_may_have_colons(tmp_path):
+    values = voxels()
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["b:c"], file["d.h5:e"] = values, values + 1
+    np.testing.assert_array_equal(read(f"{tmp_path}/a.h5:b:c"), values)
+    np.testing.assert_array_equal(read(f"{tmp_path}/a.h5:d.h5:e"), values + 1)
+    assert "one of b:c, d.h5:e" in refused(f"{tmp_path}/a.h5:gone:x")
 
 
 # --- In the cloud ---

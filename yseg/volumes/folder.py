@@ -1,5 +1,6 @@
 """Folders of sections: .tif or .png files in natural order, which the number in their names says."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,16 @@ def open_folder(request: Request) -> OpenedVolume:
     voxel_nm, unlike = _size([size for _, size in found], order.files)
     opened = stacked([section for section, _ in found], request, voxel_nm=voxel_nm)
     return opened._replace(numbers=order.numbers, stems=order.stems, unlike_sizes=unlike).noting(*order.notes)
+
+
+def is_stack(path: str) -> bool:
+    """Whether a folder holds .tif or .png sections, and no other folder."""
+    try:
+        with os.scandir(path) as entries:
+            found = [(entry.is_dir(), os.path.splitext(entry.name)[1].lower()) for entry in entries]
+    except OSError:
+        return False
+    return any(ending in TIFF + PNG for _, ending in found) and not any(is_folder for is_folder, _ in found)
 
 
 def _size(sizes: Sequence[VoxelSize], files: Sequence[str]) -> tuple[VoxelSize, str]:

@@ -28,7 +28,8 @@ _ONE_AT_A_TIME = threading.Lock()  # the HDF5 library lets one thread in, whatev
 
 def is_hdf5(spec: str) -> bool:
     """Whether a spec is FILE.h5:DATASET, or the file alone."""
-    return "://" not in spec and Path(dataset_of(spec)[0]).suffix.lower() in HDF5
+    file = dataset_of(spec)[0]
+    return "://" not in spec and Path(file).suffix.lower() in HDF5 and not os.path.isdir(file)
 
 
 def open_hdf5(request: Request) -> OpenedVolume:

@@ -26,9 +26,24 @@ def file_of(spec: str) -> str:
 
 
 def dataset_of(spec: str) -> tuple[str, str]:
-    """(file, dataset) of FILE.h5:DATASET, and (spec, "") of every other."""
-    file, colon, dataset = spec.rpartition(":")
-    return (file, dataset.strip("/")) if colon and Path(file).suffix.lower() in HDF5 else (spec, "")
+    """(file, dataset) of FILE.h5:DATASET, and (spec, "") of every other.
+
+    The name of a dataset may have colons, and so may those of folders: of several ways to part a spec that of a file that is
+    there counts, else the first that does not part the name of a folder that is there.
+    """
+    if ":" not in spec or os.path.exists(os.path.expanduser(spec)):
+        return spec, ""
+    ways = [place for place, sign in enumerate(spec) if sign == ":" and Path(spec[:place]).suffix.lower() in HDF5]
+    files = [place for place in ways if os.path.isfile(os.path.expanduser(spec[:place]))]
+    others = [place for place in ways if not _parts_a_folder(spec, place)]
+    place = next(iter(files + others), None)
+    return (spec, "") if place is None else (spec[:place], spec[place + 1:].strip("/"))
+
+
+def _parts_a_folder(spec: str, place: int) -> bool:
+    """Whether a place in a spec lies in the name of a folder that is there."""
+    end = spec.find("/", place)
+    return end >= 0 and os.path.isdir(os.path.expanduser(spec[:end]))
 
 
 def relation(place: str, other: str) -> str:

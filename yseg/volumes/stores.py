@@ -40,16 +40,13 @@ def is_chunked(spec: str) -> bool:
     parts = urlsplit(spec)
     if "://" in spec:
         return parts.scheme in SERVERS and any(part.endswith(CHUNKED) for part in PurePosixPath(parts.path).parts)
-    return any(part.endswith(CHUNKED) for part in Path(spec).parts) or has_zarr_metadata(spec) or _has_other_metadata(spec)
+    return any(part.endswith(CHUNKED) for part in Path(spec).parts) or has_metadata(spec)
 
 
-def has_zarr_metadata(path: str) -> bool:
-    """Whether a folder holds a Zarr array or group."""
-    return any(os.path.isfile(os.path.join(path, file)) for file in _METADATA)
-
-
-def _has_other_metadata(path: str) -> bool:
-    """Whether a folder holds an N5 array or group, or a precomputed volume."""
+def has_metadata(path: str) -> bool:
+    """Whether a folder holds a Zarr or N5 array or group, or a precomputed volume."""
+    if any(os.path.isfile(os.path.join(path, file)) for file in _METADATA):
+        return True
     for name, keys in _OTHER_METADATA.items():
         try:
             found = json.loads(Path(path, name).read_bytes())

@@ -14,14 +14,15 @@ import tensorstore as ts
 
 from yseg.config import InputError
 from yseg.volumes.axes import Axis, arranged
-from yseg.volumes.folder import open_folder
+from yseg.volumes.folder import is_stack, open_folder
 from yseg.volumes.hdf5 import is_hdf5, open_hdf5
 from yseg.volumes.mrc import MRC, open_mrc
 from yseg.volumes.nifti import NIFTI, open_nifti
 from yseg.volumes.opened import OpenedVolume, Request
 from yseg.volumes.phantom import phantom
+from yseg.volumes.places import HDF5, file_of
 from yseg.volumes.png import PNG, open_png
-from yseg.volumes.stores import SERVERS, is_chunked, open_chunked
+from yseg.volumes.stores import SERVERS, has_metadata, is_chunked, open_chunked
 from yseg.volumes.tiff import TIFF, open_tiff
 
 
@@ -93,6 +94,13 @@ def _drawn(*arguments, **options):
     return arrays
 
 
+def _is_array(spec: str) -> bool:
+    """Whether a spec names a chunked array, and no file or folder of sections that only lies below a folder named like one."""
+    if "://" not in spec and os.path.isfile(file_of(spec)) and file_of(spec).lower().endswith((*HDF5, *TIFF, *PNG, *MRC, *NIFTI)):
+        return False
+    return is_chunked(spec) and (has_metadata(spec) or not is_stack(spec))
+
+
 def _has_ending(endings: Sequence[str], spec: str) -> bool:
     return "://" not in spec and spec.lower().endswith(tuple(endings)) and not os.path.isdir(spec)
 
@@ -100,7 +108,7 @@ def _has_ending(endings: Sequence[str], spec: str) -> bool:
 _FORMATS: tuple[tuple[str, Callable[[str], bool], Callable[[Request], OpenedVolume]], ...] = (
     # What messages call it, whether a spec is one, and how it is opened.
     ("phantom://...", lambda spec: spec.startswith("phantom://"), _open_phantom),
-    (f"a .zarr, .n5 or .precomputed array or group (also {', '.join(f'{server}://' for server in SERVERS)})", is_chunked,
+    (f"a .zarr, .n5 or .precomputed array or group (also {', '.join(f'{server}://' for server in SERVERS)})", _is_array,
      open_chunked),
     ("FILE.h5:DATASET", is_hdf5, open_hdf5),
     ("a .tif file", functools.partial(_has_ending, TIFF), open_tiff),
