@@ -10,6 +10,7 @@ import pytest
 import zarr
 
 from yseg.config import InputError
+from yseg.volumes.create import create_volume
 from yseg.volumes.volume import read_volume
 
 VALUES = np.random.default_rng(0).integers(1, 255, (4, 64, 64), np.uint8)
@@ -74,6 +75,20 @@ def test_missing_chunks_of_n5_precomputed_and_hdf5(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("a", VALUES.shape, "u1", chunks=(2, 32, 32))[:2, :32] = 3
     assert "6 chunks are missing" in read_volume(f"{tmp_path}/a.h5:a").notes[0]
+
+
+@pytest.mark.parametrize(("name", "format"), [("a.zarr", "ome-zarr-0.5"), ("a.zarr", "ome-zarr-0.4"), ("a.n5", "n5"),
+                                              ("a.precomputed", "precomputed")])
+def test_missing_chunks_of_labels_that_yseg_has_written_are_said_as_it_leaves_out_none(tmp_path, name, format):
+    folder = tmp_path / name
+    with create_volume(str(folder), (40, 150, 140), np.uint8, 5.0, section_nm=50.0, kind="classes", format=format) as store:
+        store[:20, :20] = 1
+    assert read_volume(str(folder), labels=True).notes == ()
+    chunk = next(path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in (
+        "info", "zarr.json", ".zarray", ".zattrs", ".zgroup", "attributes.json"))
+    chunk.unlink()
+    assert read_volume(str(folder), "--labels", labels=True).notes == (
+        f"--labels={folder}: 1 chunk is missing, and read as empty",)
 
 
 def test_labels_of_precomputed_that_are_compressed_as_jpeg_are_said(tmp_path):

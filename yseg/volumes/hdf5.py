@@ -50,7 +50,7 @@ def open_hdf5(request: Request) -> OpenedVolume:
     with _dataset(file, dataset, name) as found:
         shape, dtype = found.shape, found.dtype
         chunks = found.chunks or (*(1,) * (found.ndim - 2), *shape[-2:])
-        axes, missing = _axes(found), 0 if request.labels else _missing(found)
+        axes, missing = _axes(found), 0 if request.labels and _mark(found) is None else _missing(found)
 
     def read(domain: ts.IndexDomain, array: np.ndarray, _: ts.VirtualChunkedReadParameters) -> None:
         with _dataset(file, dataset, name) as found:

@@ -88,7 +88,7 @@ def open_chunked(request: Request) -> OpenedVolume:
     array = _node(place, level.path)
     if array is None or not array.is_array:
         raise InputError(f"{request.name}: has no array {level.path}, which its metadata (multiscales) name")
-    return _open_array(place, level.path, array, level.axes, request)
+    return _open_array(place, level.path, array, level.axes, request, is_whole=MARK in node.attributes)
 
 
 def _open_only(found: Sequence[str], request: Request) -> OpenedVolume:
@@ -101,8 +101,12 @@ def _open_only(found: Sequence[str], request: Request) -> OpenedVolume:
     return open_chunked(request._replace(spec=f"{spec}/{found[0]}"))
 
 
-def _open_array(place: "_Place", path: str, node: "_Node", axes: Sequence[Axis] | None, request: Request) -> OpenedVolume:
-    """An array of Zarr or N5; axes: as an image's metadata name them, None = they do not."""
+def _open_array(place: "_Place", path: str, node: "_Node", axes: Sequence[Axis] | None, request: Request, *,
+                is_whole: bool = False) -> OpenedVolume:
+    """An array of Zarr or N5.
+
+    axes: as an image's metadata name them, None = they do not; is_whole: whether who wrote it leaves out no chunk, as yseg does.
+    """
     store = place.open({"driver": node.driver}, path)
     x_first = node.driver == "n5"
     if axes is None:
@@ -112,7 +116,7 @@ def _open_array(place: "_Place", path: str, node: "_Node", axes: Sequence[Axis] 
     elif x_first:
         axes = _stored_order(axes, _own_axes(store))
     missing = 0
-    if place.folder is not None and not request.labels:
+    if place.folder is not None and (is_whole or not request.labels):  # of labels many leave out what is background
         missing = missing_chunks(place.folder / path, store)
     return _finished(store, axes, place, request).noting(*missing_note(request.name, missing))
 
@@ -175,7 +179,7 @@ def _open_precomputed(place: "_Place", node: "_Node", request: Request) -> Opene
     missing = 0
     if place.folder is not None:
         check_uncompressed(place.folder / scale["key"], request.name)
-    if place.folder is not None and not request.labels and not scale.get("sharding"):
+    if place.folder is not None and (marked or not request.labels) and not scale.get("sharding"):
         missing = missing_chunks(place.folder / scale["key"], store[..., 0])
     is_lossy = request.labels and scale.get("encoding") == "jpeg"
     return _finished(store, axes, place, request).noting(*missing_note(request.name, missing),

@@ -128,10 +128,11 @@ def _of_series(file: tifffile.TiffFile, pages: list[Any], voxel_nm: VoxelSize, l
     nameless = [letter for letter in letters if not kind_of(letter)]
     if len(nameless) == 1 and "Z" not in letters:
         letters = letters.replace(nameless[0], "Z")
-    own = series.axes[len(letters):].lower()
-    if sorted(map(kind_of, own)) in (["x", "y"], ["x", "z"], ["y", "z"]) and all(section.axes == "yx" for section in sections):
-        sections = [section._replace(axes=own) for section in sections]  # rows may be x, where a program names them so
-        by_name = {**dict(zip("zyx", voxel_nm, strict=True)), **dict(zip(own, voxel_nm[1:], strict=True))}
+    in_page = series.axes[-2:].lower()
+    spatial = sorted(map(kind_of, in_page)) in (["x", "y"], ["x", "z"], ["y", "z"])
+    if spatial and all(section.axes == "yx" for section in sections):
+        sections = [section._replace(axes=in_page) for section in sections]  # rows may be x, where a program names them so
+        by_name = {**dict(zip("zyx", voxel_nm, strict=True)), **dict(zip(in_page, voxel_nm[1:], strict=True))}
         voxel_nm = (by_name["z"], by_name["y"], by_name["x"])
     if int(np.prod(counts, dtype=int)) != len(sections):
         raise ValueError(f"its {len(sections)} pages do not make up its axes {series.axes}, {series.shape}")
