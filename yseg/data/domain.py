@@ -366,7 +366,7 @@ def open_domain(domain: Domain, sampling: Sampling, flag: str, with_labels: bool
         labels, rule = in_tissue(labels, tissue.mask, functools.partial(apply_rule, rule=rule)), CLASSES
     parts = split(image.shape, domain.split_axis, domain.validation_fraction, domain.test_fraction, flag=flag)
     _check_scale(pixel_size_nm, sampling.working_pixel_size_nm, voxel_size.flag_of(flag, "pixel_size_nm"))
-    tell(*notes, *(() if domain.mask else _frame_note(image, image_flag, mask_flag)))
+    tell(*found.notes, *(() if domain.mask else _frame_note(image, image_flag, mask_flag)))
     grid = Grid(triple(image.shape), pixel_size_nm, sampling.working_pixel_size_nm)
     return Volume(normalised(image, sampling, pixel_size_nm, tissue.mask), labels, rule, grid, parts, pixel_size_nm, image_flag,
                   voxel_size.section_nm(domain, found.voxel_nm, flag), tissue.mask,
