@@ -5,7 +5,7 @@ A 2-D U-Net is trained on the labelled EPFL training volume and adapted to the V
 is scored by the IoU on the last 33 % of the VNC stack along x, which no method sees in training.
 
 Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 2700 steps and, for
-self_training, 1800 more: 25 to 30 minutes on one CPU core of two, beside another training; a third of it with --budget=quick
+self_training, 2400 more: about 30 minutes on one CPU core of two, beside another training; a third of it with --budget=quick
 of launch.train. IoU, means of three seeds: ft 0.51, self_training 0.64 (configs/README.md).
 
     python -m launch.train --config=configs/epfl_to_vnc.py --workdir=runs/epfl_to_vnc
