@@ -6,7 +6,7 @@ is scored by the IoU on the last 33 % of the VNC stack along x, which no method 
 
 Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: 2700 steps and, for
 self_training, 2400 more: about 30 minutes on one CPU core of two, beside another training; a third of it with --budget=quick
-of launch.train. IoU, means of three seeds: ft 0.51, self_training 0.64 (configs/README.md).
+of launch.train. IoU, means of three seeds: ft 0.51, self_training 0.66 (configs/README.md).
 
     python -m launch.train --config=configs/epfl_to_vnc.py --workdir=runs/epfl_to_vnc
     python -m launch.evaluate --workdir=runs/epfl_to_vnc

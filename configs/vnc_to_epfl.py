@@ -5,7 +5,7 @@ imaging, ISBI 2019. A 2-D U-Net is trained on the labelled VNC stack and adapted
 both at 16 nm; it is scored by the IoU on the last 33 % of the EPFL volume along x, which no method sees in training.
 
 Needs the data sets epfl and vnc in the folder that YSEG_DATA or --config.data_dir names. Cost: as epfl_to_vnc. IoU:
-ft 0.62, self_training 0.695 (means of three seeds: configs/README.md).
+ft 0.62, self_training 0.71 (means of three seeds: configs/README.md).
 
     python -m launch.train --config=configs/vnc_to_epfl.py --workdir=runs/vnc_to_epfl
     python -m launch.evaluate --workdir=runs/vnc_to_epfl
