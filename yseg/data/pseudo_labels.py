@@ -60,7 +60,7 @@ def pseudo_labels(parts: Sequence[np.ndarray], prior: Prior, *, pixel_size_nm: f
     fringe = matching_threshold(known, min(0.5, margin * np.count_nonzero(known >= edge) / known.size))
     masks = [_plausible(part >= edge, prior, pixel_size_nm) for part in parts]
     objects = [_objects(mask, part, edge) for mask, part in zip(masks, parts, strict=True)]
-    refused, doubted = (_doubted(objects, multiple, prior.share * known.size) for multiple in (doubt, (1 + doubt) / 2))
+    refused, doubted = _doubted(objects, (doubt, (1 + doubt) / 2), prior.share * known.size)
     labels = [_labels(mask, found, wrong, unsure, _plausible(part >= fringe, prior, pixel_size_nm))
               for part, mask, found, wrong, unsure in zip(parts, masks, objects, refused, doubted, strict=True)]
     if tissue is not None:
@@ -89,16 +89,19 @@ def _objects(mask, values, edge):
     return _Objects(numbers, volumes, sums / counts, depths)
 
 
-def _doubted(parts, multiple, expected):
-    """Of the _Objects of each part, which are that multiple as doubtful as the typical one, and beyond the expected number of
-    voxels, the most certain first: bool."""
+def _doubted(parts, multiples, expected):
+    """For each multiple: which of the _Objects of each part are that many times as doubtful as the typical one, bool.
+
+    They are also beyond the expected number of voxels, the most certain objects first.
+    """
     doubts, volumes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("doubts", "volumes"))
     order = np.argsort(doubts, kind="stable")
     sums = volumes[order].cumsum()
     typical = doubts[order][np.searchsorted(sums, sums[-1] / 2)] if len(order) else 0.0
     beyond = np.zeros(len(order), bool)
     beyond[order] = sums > expected
-    return np.split(beyond & (doubts > multiple * typical), np.cumsum([len(part.doubts) for part in parts])[:-1])
+    ends = np.cumsum([len(part.doubts) for part in parts])[:-1]
+    return [np.split(beyond & (doubts > multiple * typical), ends) for multiple in multiples]
 
 
 def tissue_values(parts: Sequence[np.ndarray], tissue: Sequence[np.ndarray] | None) -> np.ndarray:

@@ -2,9 +2,9 @@
 
 from yseg.config import IGNORED, Domain, InputError
 from yseg.volumes.opened import OpenedVolume, VoxelSize
+from yseg.volumes.voxel_size import differ
 
 _LEAST_NM, _LARGEST_NM = 0.1, 2000.0  # of a pixel, or between sections, in electron microscopy
-_TOLERANCE = 0.01  # share by which a size that is given may differ from that in the file
 _UNITS = ((1e3, "micrometres"), (1e6, "millimetres"), (1e9, "metres"))
 
 
@@ -41,7 +41,7 @@ def pixel_size_nm(domain: Domain, voxel_nm: VoxelSize, flag: str) -> float:
     if domain.metadata == IGNORED or not (rows or columns):
         return given
     _, said = sorted((rows or columns or 0.0, columns or rows or 0.0))
-    if rows and columns and _differ(rows, columns):
+    if rows and columns and differ(rows, columns):
         raise InputError(f"{_file(domain, flag)} that a pixel measures {rows:g} x {columns:g} nm in y and x; must be square"
                          f"{_way_out(flag, name)}")
     return _agreed(given, said, domain, flag, name, "a pixel measures")
@@ -67,7 +67,7 @@ def _agreed(given: float, said: float, domain: Domain, flag: str, name: str, wha
     if not _LEAST_NM <= said <= _LARGEST_NM:
         raise InputError(f"{_file(domain, flag)} that {what} {said:g} nm; must be from {_LEAST_NM:g} to {_LARGEST_NM:g} nm in"
                          f" electron microscopy{_other_unit(said)}{_way_out(flag, name)}")
-    if given and _differ(given, said):
+    if given and differ(given, said):
         raise InputError(f"{name}={given:g}: {_file(domain, flag)} that {what} {said:g} nm; leave {name} out, or give"
                          f" {flag_of(flag, 'metadata')}={IGNORED} if the file is wrong")
     return given or said
@@ -91,7 +91,3 @@ def _file(domain: Domain, flag: str) -> str:
 
 def _way_out(flag: str, name: str) -> str:
     return f"; if the file is wrong, give {name} with {flag_of(flag, 'metadata')}={IGNORED}"
-
-
-def _differ(one: float, other: float) -> bool:
-    return abs(one - other) > _TOLERANCE * max(one, other)

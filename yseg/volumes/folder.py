@@ -11,8 +11,8 @@ from yseg.volumes.opened import OpenedVolume, Request, VoxelSize
 from yseg.volumes.png import PNG, png_section
 from yseg.volumes.stack import Section, stacked
 from yseg.volumes.tiff import TIFF, single_page
+from yseg.volumes.voxel_size import differ
 
-_TOLERANCE = 0.01  # share by which sizes that files say may differ, as they are often rounded
 # Images that are not read, or are compressed as files.
 _OTHER_IMAGE = re.compile(r"\.(jpe?g|jp2|j2k|jpx|jxl|webp|bmp|gif|pgm|tga|dm3|dm4|(tiff?|png|jpe?g|bmp)\.(gz|bz2|xz|zst|zip))$")
 
@@ -65,5 +65,5 @@ def _size(sizes: Sequence[VoxelSize], files: Sequence[str]) -> tuple[VoxelSize, 
         size, file = known[0] if known else (None, "")
         first.append(size)
         unlike = unlike or next((f"in {axis} {size:g} nm in {file} and {another:g} nm in {other}" for another, other in known
-                                 if size and abs(size - another) > _TOLERANCE * max(size, another)), "")
+                                 if size and differ(size, another)), "")
     return (first[0], first[1], first[2]), unlike

@@ -18,6 +18,7 @@ _NM = {
 _PRINTED_IN_NM = 1e7  # the units in which resolutions for a printer are given, centimetres and inches, have at least this size
 _LARGEST_PRINTED_NM = 2000.0  # resolutions for a printer, such as 72 dots per inch, are coarser, and say nothing of what is seen
 _NUMBER = (int, float)
+_TOLERANCE = 0.01  # share by which two statements of one size may differ, as they are often rounded
 
 
 def nm_of(value: Any, unit: Any) -> float | None:
@@ -31,6 +32,11 @@ def nm_of(value: Any, unit: Any) -> float | None:
 
 
 # --- Chunked arrays ---
+
+
+def differ(one: float, other: float) -> bool:
+    """Whether two sizes, both above 0, cannot be the same one, even if they were rounded."""
+    return abs(one - other) > _TOLERANCE * max(one, other)
 
 
 def with_sizes(axes: Sequence[Axis], attributes: Mapping[str, Any], *, x_first: bool) -> list[Axis]:
