@@ -28,7 +28,5 @@ if [[ ! -x "$venv/bin/python" ]]; then
     "$python" -m venv "$venv"
 fi
 echo "Installing the packages of requirements.txt into $venv" >&2
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.txt
-# pip compiles on one core, this on all of them. A package may hold files that are no Python of this version: not an error.
-"$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || true
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 echo "$wanted" > "$stamp"

@@ -213,7 +213,7 @@ class SelfTraining:
     margin: float = knob(1.5, "the most probable voxels, up to this multiple of what the network calls foreground, are left open"
                          " if they are objects of their own", at_least=1)
     threshold_shift: float = knob(0.1, "how far `inference.threshold` is raised at most, towards that at which the adapted"
-                                  " network calls as much foreground as the source has", at_least=0, at_most=0.5)
+                                  " network calls a tenth more foreground than the source has", at_least=0, at_most=0.5)
 
 
 @dataclasses.dataclass

@@ -34,7 +34,7 @@ def bounded_threshold(probabilities: ArrayLike, share: float, *, usual: float, s
 
     Args:
       probabilities: [n], of foreground.
-      share: of foreground in the source, in (0, 1).
+      share: of foreground that is expected, in (0, 1).
       usual: threshold, in [0, 1].
       shift: at least 0.
     """
