@@ -247,7 +247,7 @@ def test_the_choice_is_written_down_and_is_the_network_that_is_used(adapted, tmp
 
 
 @pytest.mark.parametrize(("times", "raised"), [(0.85, True), (0.95, False), (1.1, False)])
-def test_a_threshold_is_raised_only_if_a_tenth_more_is_called_than_the_source_has(adapted, tmp_path, times, raised):
+def test_a_threshold_is_raised_only_if_over_a_tenth_more_is_called_than_the_source_has(adapted, tmp_path, times, raised):
     workdir = shutil.copytree(adapted, tmp_path / "run")
     (workdir / CHOICE).unlink()
     config = read_config(adapted)

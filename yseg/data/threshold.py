@@ -26,16 +26,20 @@ def matching_threshold(probabilities: ArrayLike, share: float) -> float:
     return float(np.partition(values, place)[place])
 
 
-def bounded_threshold(probabilities: ArrayLike, share: float, *, usual: float, shift: float) -> float:
-    """The usual threshold, raised towards the matching one by `shift` at most.
+def bounded_threshold(probabilities: ArrayLike, share: float, *, usual: float, shift: float, excess: float) -> float:
+    """The usual threshold, raised towards the matching one by `shift` at most, if clearly too much reaches it.
 
     A network may call too much, such as the rims of structures, which overlap losses favour; where the source has less, that is
-    likely. But the target may have more of it than the source, so that only a small step is taken.
+    likely. But the target may have more of it than the source, so that only a small step is taken, and none where the
+    difference is no more than that of two parts of one tissue.
 
     Args:
       probabilities: [n], of foreground.
-      share: of foreground that is expected, in (0, 1).
+      share: of foreground in the source, in (0, 1).
       usual: threshold, in [0, 1].
       shift: at least 0.
+      excess: over the share, as a part of it, that is not yet too much; at least 0.
     """
+    if np.mean(np.asarray(probabilities) >= usual) <= (1 + excess) * share:
+        return usual
     return min(max(matching_threshold(probabilities, share), usual), usual + shift, 1.0)

@@ -20,7 +20,7 @@ from yseg.training.state import TrainState
 
 CHOICE = "choice.json"  # file of a run
 ADAPTED, UNADAPTED = "adapted", "unadapted"
-_EXPECTED = 1.1  # of the source's share of foreground: so much is not yet too much, as parts of one tissue differ by as much
+_EXCESS = 0.1  # more foreground than the source's share by this part of it is not yet too much: parts of one tissue differ so
 
 
 class Choice(NamedTuple):
@@ -36,8 +36,8 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
     """`choose(state)` writes into the folder of a run whether the network of its last state is used, why, and its threshold.
 
     Both networks are judged by what they say of the target's training part, see `yseg.metrics.signs.judge_adaptation`. The
-    threshold of the adapted one is raised towards that at which it calls a tenth more foreground than the source has, by
-    `config.self_training.threshold_shift` at most, see `yseg.data.threshold.bounded_threshold`.
+    threshold of the adapted one, if it calls over a tenth more foreground than the source has, is raised towards that at which
+    it calls as much, by `config.self_training.threshold_shift` at most, see `yseg.data.threshold.bounded_threshold`.
 
     Args:
       config: of the run.
@@ -60,7 +60,7 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
         verdict = judge_adaptation(signs, adapted_signs, prior)
         weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
         known = tissue_values(averages(after, weights, tissue), tissue)
-        threshold = bounded_threshold(known, _EXPECTED * prior.share, usual=usual, shift=shift)
+        threshold = bounded_threshold(known, prior.share, usual=usual, shift=shift, excess=_EXCESS)
         content = {"use": ADAPTED if verdict.adapted else UNADAPTED, "reason": verdict.reason, "threshold": threshold,
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")
