@@ -213,7 +213,8 @@ class SelfTraining:
     margin: float = knob(1.5, "the most probable voxels, up to this multiple of what the network calls foreground, are left open"
                          " if they are objects of their own", at_least=1)
     threshold_shift: float = knob(0.1, "how far `inference.threshold` is raised at most, if the adapted network calls over a"
-                                  " tenth more foreground than the source has, towards that at which it calls as much", at_least=0, at_most=0.5)
+                                  " tenth more foreground than the source has, towards that at which it calls as much",
+                                  at_least=0, at_most=0.5)
 
 
 @dataclasses.dataclass
