@@ -42,4 +42,4 @@ def bounded_threshold(probabilities: ArrayLike, share: float, *, usual: float, s
     """
     if np.mean(np.asarray(probabilities) >= usual) <= (1 + excess) * share:
         return usual
-    return min(max(matching_threshold(probabilities, share), usual), usual + shift, 1.0)
+    return min(matching_threshold(probabilities, share), usual + shift, 1.0)
