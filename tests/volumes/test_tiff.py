@@ -178,6 +178,23 @@ def test_pyramids_thumbnails_and_pages_that_were_written_one_by_one(tmp_path):
 # --- Values ---
 
 
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_pages_that_are_to_be_shown_turned_are_read_as_they_are_stored_and_said(tmp_path, in_folder):
+    (tmp_path / "sections").mkdir()
+    pages = np.random.default_rng(0).integers(0, 255, (3, 16, 20), np.uint8)
+    for number, page in enumerate(pages):
+        write(tmp_path / "sections" / f"{number}.tif", page, photometric="minisblack",
+              extratags=[(274, 3, 1, 4 if number == 1 else 1, True)])
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for page in pages:
+            writer.write(page, photometric="minisblack", extratags=[(274, 3, 1, 6, True)])
+    spec, which = (str(tmp_path / "sections"), "1.tif") if in_folder else (str(tmp_path / "a.tif"), "page 0")
+    opened = read_volume(spec)
+    np.testing.assert_array_equal(opened.store.read().result(), pages)
+    note, = opened.notes
+    assert f": {which} is to be shown turned or mirrored (orientation {4 if in_folder else 6}); it is read as it is stored" in note
+
+
 def test_labels_that_are_compressed_as_jpeg_are_said_and_images_are_not(tmp_path):
     mask = ((VALUES > 128) * 255).astype(np.uint8)
     (tmp_path / "sections").mkdir()

@@ -21,6 +21,7 @@ class Section(NamedTuple):
     label: str  # what messages call it
     axes: str = "yx"  # a letter for each, s = samples of a pixel
     is_lossy: bool = False  # whether values are not quite what they were before they were compressed
+    orientation: int = 1  # where the first row and column are shown, as TIFF numbers it; 1 = at the top and on the left
 
 
 def stacked(sections: Sequence[Section], request: Request, *, voxel_nm: VoxelSize = (None, None, None), leading: str = "z",
@@ -63,8 +64,11 @@ def stacked(sections: Sequence[Section], request: Request, *, voxel_nm: VoxelSiz
     sizes = dict(zip("zyx", voxel_nm, strict=True))
     opened = arranged(store, [Axis(letter, sizes.get(letter)) for letter in (leading + first.axes).lower()], request)
     decoded(first, name)  # what holds for all sections, such as a compression that cannot be read, is found now
-    is_lossy = request.labels and any(section.is_lossy for section in sections)
-    return opened.noting(palettes.lossy_note(name)) if is_lossy else opened
+    if request.labels and any(section.is_lossy for section in sections):
+        opened = opened.noting(palettes.lossy_note(name))
+    turned = [section for section in sections if section.orientation != 1]
+    return opened.noting(f"{name}: {turned[0].label} is to be shown turned or mirrored (orientation {turned[0].orientation}); it is"
+                         " read as it is stored, as ImageJ does") if turned else opened
 
 
 def decoded(section: Section, name: str) -> np.ndarray:

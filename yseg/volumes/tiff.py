@@ -148,7 +148,12 @@ def _section(page: Any, path: str | Path, label: str, labels: bool) -> Section:
     if meaning is not None:
         dtype = meaning(np.zeros(1, dtype)).dtype
     return Section(shape, dtype, functools.partial(_read_page, path, page.offset, meaning), label, axes,
-                   int(page.keyframe.compression) in _LOSSY)
+                   int(page.keyframe.compression) in _LOSSY, _orientation(page.keyframe))
+
+
+def _orientation(page: Any) -> int:
+    """Where a page says that its first row and column are shown; 1, as usual, where it says nothing."""
+    return int(page.tags.valueof("Orientation", 1))
 
 
 def _has_alpha(page: Any) -> bool:
