@@ -192,7 +192,7 @@ def test_pages_that_are_to_be_shown_turned_are_read_as_they_are_stored_and_said(
     opened = read_volume(spec)
     np.testing.assert_array_equal(opened.store.read().result(), pages)
     note, = opened.notes
-    assert f": {which} is to be shown turned or mirrored (orientation {4 if in_folder else 6}); it is read as it is stored" in note
+    assert f": {which} is to be shown turned or mirrored (orientation {4 if in_folder else 6}); it is read as it is" in note
 
 
 def test_labels_that_are_compressed_as_jpeg_are_said_and_images_are_not(tmp_path):

@@ -67,8 +67,10 @@ def stacked(sections: Sequence[Section], request: Request, *, voxel_nm: VoxelSiz
     if request.labels and any(section.is_lossy for section in sections):
         opened = opened.noting(palettes.lossy_note(name))
     turned = [section for section in sections if section.orientation != 1]
-    return opened.noting(f"{name}: {turned[0].label} is to be shown turned or mirrored (orientation {turned[0].orientation}); it is"
-                         " read as it is stored, as ImageJ does") if turned else opened
+    if turned:
+        opened = opened.noting(f"{name}: {turned[0].label} is to be shown turned or mirrored (orientation"
+                               f" {turned[0].orientation}); it is read as it is stored, as ImageJ does")
+    return opened
 
 
 def decoded(section: Section, name: str) -> np.ndarray:
