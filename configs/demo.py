@@ -48,6 +48,6 @@ def get_config(method="self_training"):
         adaptation=Adaptation(reconstruction_source=0.1, reconstruction_target=0.1),
         loss=Loss(name="jaccard_cross_entropy"),
         optimizer=Optimizer(steps=800, learning_rate=2e-3),  # few steps want a high rate
-        self_training=SelfTraining(steps=1200, learning_rate=2e-3, renew_every=200),
+        self_training=SelfTraining(steps=900, learning_rate=2e-3, renew_every=200),
         record=Record(log_every=10, validate_every=0, checkpoint_every=500),
     )

@@ -20,7 +20,7 @@ from yseg.config import SELF_TRAINING
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of what the demo makes; it is created", values)
-    flags.DEFINE_integer("oracle_steps", 600, "training steps of the oracle, from the network of the source", lower_bound=1,
+    flags.DEFINE_integer("oracle_steps", 500, "training steps of the oracle, from the network of the source", lower_bound=1,
                          flag_values=values)
 
 
