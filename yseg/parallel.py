@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import functools
 import itertools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -274,6 +276,14 @@ def keep_memory() -> None:
 def local_device_count() -> int:
     """How many devices this process has."""
     return jax.local_device_count()
+
+
+def gpus() -> list[str]:
+    """The names of this machine's NVIDIA GPUs, as CUDA_VISIBLE_DEVICES takes them; JAX is not asked, as it takes their memory."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name]
+    return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
 
 
 def has_accelerator() -> bool:

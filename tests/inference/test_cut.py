@@ -1,0 +1,56 @@
+"""How a region is cut into blocks."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from yseg.data.box import Box
+from yseg.inference.cut import CHUNK, LARGEST, block_shape, cut
+
+REGION = Box((3, 5, 7), (13, 45, 40))
+
+
+@pytest.mark.parametrize("block", [(10, 40, 33), (4, 16, 16), (1, 40, 5), (64, 64, 64)])
+def test_blocks_make_up_the_region_and_do_not_overlap(block):
+    found = np.zeros((15, 50, 50), int)
+    for box in cut(REGION, block):
+        assert all(size <= most for size, most in zip(box.shape, block, strict=True))
+        assert all((first - start) % size == 0 for first, start, size in zip(box.start, REGION.start, block, strict=True))
+        found[box.slices] += 1
+    assert (found[REGION.slices] == 1).all()
+    assert found.sum() == math.prod(REGION.shape)
+
+
+def files(box, shape):
+    """Which files of CHUNK voxels a block of a volume writes."""
+    spans = (range(start // chunk, -(-stop // chunk)) for start, stop, chunk in zip(*box, CHUNK, strict=True))
+    assert all(start % chunk == 0 and (stop % chunk == 0 or stop == size)
+               for start, stop, chunk, size in zip(*box, CHUNK, shape, strict=True))
+    return set(itertools.product(*spans))
+
+
+@pytest.mark.parametrize("shape", [(20, 1024, 1024), (165, 768, 1024), (1000, 3000, 2500), (70, 600, 20000), (1, 1, 1)])
+@pytest.mark.parametrize(("ratio", "averaged", "voxel_bytes"), [(1.0, 0, 1), (3.48, 8, 5), (0.5, 1, 4)])
+def test_no_two_blocks_write_one_file_and_none_is_larger_than_allowed(shape, ratio, averaged, voxel_bytes):
+    block, written = block_shape(shape, ratio, averaged=averaged, voxel_bytes=voxel_bytes), set()
+    assert math.prod(block) * voxel_bytes <= max(LARGEST, voxel_bytes * math.prod(CHUNK) * 4)
+    for box in cut(Box.whole(shape), block):
+        own = files(box, shape)
+        assert not own & written
+        written |= own
+
+
+def test_what_is_computed_twice_for_averages_is_little():
+    sections, *_ = block_shape((10_000, 10_000, 10_000), 1.0, averaged=8)
+    assert 2 * 8 / sections <= 0.125
+
+
+def test_whole_sections_are_not_cut_whatever_their_size():
+    assert block_shape((500, 700, 900), 1.0, whole_sections=True) == (64, 700, 900)
+    assert block_shape((500, 30_000, 30_000), 1.0, whole_sections=True)[1:] == (30_000, 30_000)
+
+
+def test_a_small_volume_is_one_block():
+    assert block_shape((20, 1024, 1024), 16 / 4.6) == (20, 1024, 1024)

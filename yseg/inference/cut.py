@@ -1,0 +1,51 @@
+"""How a region is cut into blocks, each of which is computed by itself, in any order, again if need be, and by anyone.
+
+The voxels of a segmentation on their way, see `yseg.volumes.staged`, lie in files of CHUNK voxels. A block is whole files, so
+that no two blocks write into one.
+"""
+
+import itertools
+import math
+
+from yseg.data.box import Box, triple
+from yseg.inference.tiling import rounded_up
+
+CHUNK = (64, 512, 512)  # voxels of a file
+LARGEST = 2**28  # voxels of a block: bounds the memory
+_SIDE = 1024  # of a block, in working pixels: what its tiles see around it is then little beside it
+_PER_AVERAGED = 16  # sections of a block for each on either side that is averaged, as these are computed once more for the next
+
+
+def block_shape(shape: tuple[int, int, int], ratio: float, *, averaged: int = 0, whole_sections: bool = False,
+                voxel_bytes: int = 1) -> tuple[int, int, int]:
+    """The shape of the blocks of a region, in voxels: multiples of CHUNK, or as large as the region.
+
+    Args:
+      shape: of the region, in voxels.
+      ratio: working pixel size / pixel size.
+      averaged: sections on either side of one that is averaged with them.
+      whole_sections: whether sections must not be cut, as their components are judged whole.
+      voxel_bytes: what is kept of a voxel.
+    """
+    wanted = max(CHUNK[0], rounded_up(_PER_AVERAGED * averaged, CHUNK[0]))
+    slabs = max(1, round(shape[0] / wanted))
+    sections = min(shape[0], rounded_up(math.ceil(shape[0] / slabs), CHUNK[0]))
+    if whole_sections:
+        room = max(1, LARGEST // voxel_bytes // (shape[1] * shape[2]) // CHUNK[0]) * CHUNK[0]
+        return min(sections, room), shape[1], shape[2]
+    largest = max(CHUNK[1], math.isqrt(LARGEST // voxel_bytes // sections) // CHUNK[1] * CHUNK[1])
+    side = min(rounded_up(math.ceil(_SIDE * ratio), CHUNK[1]), largest)
+    return triple((sections, *(_of_axis(size, side) for size in shape[1:])))
+
+
+def _of_axis(size: int, side: int) -> int:
+    """The size along an axis of blocks of about the same size, of which none is much larger than `side`."""
+    count = max(1, round(size / side))
+    return min(size, rounded_up(math.ceil(size / count), CHUNK[1]))
+
+
+def cut(region: Box, block: tuple[int, int, int]) -> list[Box]:
+    """The blocks of a region, of a shape, in the order of their places z, y, x; the last along an axis may be smaller."""
+    spans = [[(first, min(first + size, stop)) for first in range(start, stop, size)]
+             for start, stop, size in zip(*region, block, strict=True)]
+    return [Box(triple(start for start, _ in each), triple(stop for _, stop in each)) for each in itertools.product(*spans)]
