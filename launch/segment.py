@@ -37,6 +37,8 @@ def define(values):
                         " Dask scheduler's address, tcp://HOST:8786, or file, FILE.json", flag_values=values)
     flags.DEFINE_string("part", "", "i/n, with i from 0 to n - 1: only this share of the blocks, and no output yet; the command"
                         " without it does what is missing and writes the output", flag_values=values)
+    flags.DEFINE_string("block", "", "z,y,x: the sections, rows and columns of a block, on which the memory depends; empty = they"
+                        " are chosen", flag_values=values)
     program.define_threshold(values)
     program.define_augmentation(values)
     program.define_plausible_objects(values)
@@ -59,7 +61,7 @@ def main(values):
         overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
         test_time_augmentation=values.test_time_augmentation, plausible_objects=values.plausible_objects,
         adapted=values.adapted, moved=program.moved(values), what=values.what, format=values.format,
-        scheduler=values.scheduler, part=values.part, **program.reading(values))
+        scheduler=values.scheduler, part=values.part, block=values.block, **program.reading(values))
     if values.part:
         print(f"part {values.part} is done; the command without --part writes the output")
         return

@@ -228,7 +228,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
             threshold: float | str | None = None, batch_statistics: str | None = None,
             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
             adapted: bool | None = None, moved: Moved | None = None, what: str = CLASSES, format: str | None = None,
-            scheduler: str = "", part: str = "", quiet: bool = False, **reading: Unpack[Reading]) -> str:
+            scheduler: str = "", part: str = "", block: str = "", quiet: bool = False, **reading: Unpack[Reading]) -> str:
     """Segment a volume with a trained network, on the image's own voxels [z, y, x].
 
     It is computed in blocks, see `yseg.trained.segmentation`: after an interruption, the same call goes on with those that are
@@ -246,6 +246,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       format: how it is written, one of `yseg.volumes.header.FORMATS`; None = by the ending of its name.
       scheduler: who computes: "" = this process, or workers of Dask, see `yseg.inference.engine.check_scheduler`.
       part: "i/n": compute the i-th of n shares of the blocks, from 0 on, and write no output; a call without it writes that.
+      block: "z,y,x": the sections, rows and columns of a block, on which the memory depends; "" = they are chosen.
       quiet: show no progress.
 
     Returns:
@@ -271,7 +272,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
     job = begin(network, known, volume, box, output=output, kinds=outputs, threshold=chosen_threshold(threshold, network),
-                discard=overwrite)
+                discard=overwrite, block=block)
     compute_missing(job, volume, part=part, scheduler=scheduler, quiet=quiet)
     if part:
         return output

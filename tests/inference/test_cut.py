@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from yseg.config import InputError
 from yseg.data.box import Box
-from yseg.inference.cut import CHUNK, LARGEST, block_shape, cut
+from yseg.inference.cut import CHUNK, LARGEST, block_shape, cut, file_shape, given_block
 
 REGION = Box((3, 5, 7), (13, 45, 40))
 
@@ -54,3 +55,18 @@ def test_whole_sections_are_not_cut_whatever_their_size():
 
 def test_a_small_volume_is_one_block():
     assert block_shape((20, 1024, 1024), 16 / 4.6) == (20, 1024, 1024)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("4,32,64", (4, 32, 64)), ("64,512,512", (64, 512, 512)),
+                                                ("65,513,1", (128, 1024, 1)), ("9999,9999,9999", (200, 2000, 700))])
+def test_a_block_that_is_given_is_as_large_or_whole_files(text, expected):
+    shape = (200, 2000, 700)
+    assert given_block(text, shape) == expected
+    for size, file, whole in zip(expected, file_shape(expected), shape, strict=True):
+        assert size % file == 0 or size == whole
+
+
+@pytest.mark.parametrize("text", ["64", "64,512", "64,512,0", "-1,2,3", "a,b,c", "1,2,3,4", "1.5,2,3", "²,2,3"])
+def test_a_block_that_is_none_is_one_line(text):
+    with pytest.raises(InputError, match=r"^--block=.*: must be the sections, rows and columns of a block"):
+        given_block(text, (10, 10, 10))

@@ -22,7 +22,7 @@ from yseg.volumes.staged import place_of
 from yseg.volumes.volume import open_volume
 
 IMAGE = "phantom://target/image?shape=7,70,100&seed=3"
-SIZE_NM, BLOCK, CHUNK = 10.0, (4, 32, 64), (2, 16, 32)
+SIZE_NM, BLOCK = 10.0, "4,32,64"
 COUNT = 2 * 3 * 2  # of the blocks of IMAGE
 
 
@@ -34,14 +34,8 @@ def run(tmp_path_factory):
     return workdir
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
-    monkeypatch.setattr(segmentation, "block_shape", lambda *given, **more: BLOCK)
-    monkeypatch.setattr(segmentation, "CHUNK", CHUNK)
-
-
 def segment(run, output, **more):
-    yseg.segment(run, IMAGE, output, **{"pixel_size_nm": SIZE_NM, "what": "both", "quiet": True} | more)
+    yseg.segment(run, IMAGE, output, **{"pixel_size_nm": SIZE_NM, "what": "both", "block": BLOCK, "quiet": True} | more)
 
 
 def voxels(output):
@@ -53,18 +47,15 @@ def voxels(output):
 def whole(run, tmp_path_factory):
     """Classes and probabilities in one block."""
     output = tmp_path_factory.mktemp("whole") / "a.zarr"
-    segment(run, output)
+    segment(run, output, block="")
     return voxels(output)
 
 
 @pytest.fixture(scope="module")
 def in_blocks(run, tmp_path_factory):
     """Classes and probabilities in many."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segmentation, "block_shape", lambda *given, **more: BLOCK)
-        patch.setattr(segmentation, "CHUNK", CHUNK)
-        output = tmp_path_factory.mktemp("blocks") / "a.zarr"
-        segment(run, output)
+    output = tmp_path_factory.mktemp("blocks") / "a.zarr"
+    segment(run, output)
     assert sorted(path.name for path in output.parent.iterdir()) == ["a.zarr", "a_probability.zarr"]
     return voxels(output)
 
@@ -83,12 +74,10 @@ def test_blocks_are_what_the_whole_is(whole, in_blocks):
 
 
 CHILD = """
-import sys, yseg
-from yseg.trained import segmentation
-import test_segmentation as test
-segmentation.block_shape, segmentation.CHUNK = lambda *given, **more: test.BLOCK, test.CHUNK
+import sys
+from test_segmentation import segment
 if __name__ == "__main__":
-    test.segment(*sys.argv[1:3], scheduler=sys.argv[3], overwrite=True)
+    segment(*sys.argv[1:3], scheduler=sys.argv[3], overwrite=True)
 """
 
 
@@ -185,7 +174,7 @@ def workers_below(pid):
     return found
 
 
-def test_parts_leave_no_output_until_the_command_without_them(run, in_blocks, small_blocks, tmp_path):
+def test_parts_leave_no_output_until_the_command_without_them(run, in_blocks, tmp_path):
     output = tmp_path / "a.zarr"
     for number in (2, 0):
         segment(run, output, part=f"{number}/3")
@@ -198,7 +187,7 @@ def test_parts_leave_no_output_until_the_command_without_them(run, in_blocks, sm
     assert_same(output, in_blocks)
 
 
-def test_blocks_of_another_segmentation_are_not_mixed_in(run, small_blocks, tmp_path):
+def test_blocks_of_another_segmentation_are_not_mixed_in(run, tmp_path):
     output = tmp_path / "a.zarr"
     segment(run, output, part="0/2")
     for changed, said in (({"threshold": 0.3}, "threshold 0.5, now 0.3"), ({"region": ":,:,5:"}, "region"),
@@ -210,7 +199,7 @@ def test_blocks_of_another_segmentation_are_not_mixed_in(run, small_blocks, tmp_
     np.testing.assert_array_equal(voxels(output)[0], voxels(output)[1] >= 0.3)
 
 
-def test_blocks_without_tissue_are_not_computed(run, small_blocks, tmp_path, monkeypatch):
+def test_blocks_without_tissue_are_not_computed(run, tmp_path, monkeypatch):
     mask, values = str(tmp_path / "mask.zarr"), np.zeros((7, 70, 100), np.uint8)
     values[0, 0, 0] = values[6, 69, 99] = 1  # the box around tissue is the whole
     with create_array(mask, values.shape, np.uint8, SIZE_NM) as store:
@@ -220,24 +209,33 @@ def test_blocks_without_tissue_are_not_computed(run, small_blocks, tmp_path, mon
     monkeypatch.setattr(segmentation, "in_files", lambda blocks, place, box, classes: predicted.append(box)
                         or usual(blocks, place, box, classes))
     segment(run, tmp_path / "a.zarr", mask=mask)
-    assert [(box.start, box.stop) for box in predicted] == [((0, 0, 0), BLOCK), ((4, 64, 64), (7, 70, 100))]
+    assert [(box.start, box.stop) for box in predicted] == [((0, 0, 0), (4, 32, 64)), ((4, 64, 64), (7, 70, 100))]
     classes, probabilities = voxels(tmp_path / "a.zarr")
     assert not classes[values == 0].any()
     assert not probabilities[values == 0].any()
 
 
-def test_what_the_user_has_to_change_leaves_nothing(run, small_blocks, tmp_path):
+def test_what_the_user_has_to_change_leaves_nothing(run, tmp_path):
     path, values = str(tmp_path / "nan.zarr"), open_volume(IMAGE).read().result().astype(np.float32)
     values[5, 40, 40] = np.nan
     with create_array(path, values.shape, np.float32, SIZE_NM) as store:
         store.write(values).result()
     before = sorted(tmp_path.iterdir())
     with pytest.raises(yseg.InputError, match="not finite"):
-        yseg.segment(run, path, tmp_path / "a.zarr", pixel_size_nm=SIZE_NM, quiet=True)
+        yseg.segment(run, path, tmp_path / "a.zarr", pixel_size_nm=SIZE_NM, block=BLOCK, quiet=True)
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_what_is_to_be_done_and_the_memory_are_said_before(run, small_blocks, tmp_path, capsys):
+def test_blocks_that_cut_sections_are_refused_where_components_are_judged_whole(run, tmp_path):
+    with pytest.raises(yseg.InputError, match=r"^--block=4,32,64: must have all 70 rows and 100 columns"):
+        segment(run, tmp_path / "a.zarr", plausible_objects=True)
+    assert not list(tmp_path.iterdir())
+    for name, block in (("a.zarr", "4,70,100"), ("b.zarr", "")):
+        segment(run, tmp_path / name, plausible_objects=True, block=block)
+    np.testing.assert_allclose(voxels(tmp_path / "a.zarr")[1], voxels(tmp_path / "b.zarr")[1], atol=1e-6)
+
+
+def test_what_is_to_be_done_and_the_memory_are_said_before(run, tmp_path, capsys):
     segment(run, tmp_path / "a.zarr", part="0/4")
     segment(run, tmp_path / "a.zarr", quiet=False)
     line = capsys.readouterr().err.splitlines()[0]
@@ -262,7 +260,7 @@ def downloaded(client, folder):
     return voxels(folder / "a.zarr")
 
 
-def test_in_a_bucket_an_outage_is_waited_for(run, in_blocks, small_blocks, s3, s3_server, tmp_path, monkeypatch):
+def test_in_a_bucket_an_outage_is_waited_for(run, in_blocks, s3, s3_server, tmp_path, monkeypatch):
     outages, mark = [], segmentation.Staged.mark
 
     def mark_and_fail(self, number):
@@ -280,7 +278,7 @@ def test_in_a_bucket_an_outage_is_waited_for(run, in_blocks, small_blocks, s3, s
     assert not [key for key in bucket_keys(s3) if key.startswith(".")]
 
 
-def test_in_a_bucket_what_is_missing_is_done_by_the_next(run, in_blocks, small_blocks, s3, tmp_path):
+def test_in_a_bucket_what_is_missing_is_done_by_the_next(run, in_blocks, s3, tmp_path):
     for number in (1, 0):
         segment(run, "s3://em-data/a.zarr", part=f"{number}/3")
     keys = bucket_keys(s3)

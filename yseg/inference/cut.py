@@ -7,6 +7,7 @@ that no two blocks write into one.
 import itertools
 import math
 
+from yseg.config import InputError
 from yseg.data.box import Box, triple
 from yseg.inference.tiling import rounded_up
 
@@ -36,6 +37,25 @@ def block_shape(shape: tuple[int, int, int], ratio: float, *, averaged: int = 0,
     largest = max(CHUNK[1], math.isqrt(LARGEST // voxel_bytes // sections) // CHUNK[1] * CHUNK[1])
     side = min(rounded_up(math.ceil(_SIDE * ratio), CHUNK[1]), largest)
     return triple((sections, *(_of_axis(size, side) for size in shape[1:])))
+
+
+def given_block(text: str, shape: tuple[int, int, int], flag: str = "--block") -> tuple[int, int, int]:
+    """The shape of the blocks that "z,y,x" means: as large, or larger where it is no multiple of CHUNK and above it.
+
+    Raises:
+      InputError: the text is not three numbers above 0.
+    """
+    sizes = text.split(",")
+    if len(sizes) != 3 or not all(size.strip().isascii() and size.strip().isdigit() and int(size) for size in sizes):
+        raise InputError(f"{flag}={text}: must be the sections, rows and columns of a block, for example"
+                         f" {','.join(map(str, CHUNK))}")
+    whole = (int(size) if int(size) <= chunk else rounded_up(int(size), chunk) for size, chunk in zip(sizes, CHUNK, strict=True))
+    return triple(map(min, shape, whole))
+
+
+def file_shape(block: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of the files that blocks consist of."""
+    return triple(map(min, block, CHUNK))
 
 
 def _of_axis(size: int, side: int) -> int:

@@ -22,7 +22,7 @@ from yseg.data.box import Box
 from yseg.data.domain import Volume, open_domain
 from yseg.data.tissue import part_of_region
 from yseg.inference.blocks import Predict, Tilings, tilings_of
-from yseg.inference.cut import CHUNK, block_shape, cut
+from yseg.inference.cut import block_shape, cut, file_shape, given_block
 from yseg.inference.engine import Tell, compute, part_of
 from yseg.inference.outputs import OUTPUT_TYPES, fill, predicted_classes
 from yseg.inference.outside import in_files
@@ -76,7 +76,7 @@ class Segmentation:
 
 
 def begin(network: TrainedNetwork, known: Domain, volume: Volume, region: Box, *, output: str, kinds: Iterable[str],
-          threshold: float, discard: bool) -> Segmentation:
+          threshold: float, discard: bool, block: str = "") -> Segmentation:
     """A Segmentation, of which blocks may be done already.
 
     Args:
@@ -87,24 +87,28 @@ def begin(network: TrainedNetwork, known: Domain, volume: Volume, region: Box, *
       kinds: of outputs, see `OUTPUT_TYPES`.
       threshold: of the foreground probability.
       discard: whether the blocks of another segmentation may be deleted.
+      block: the shape of the blocks, see `yseg.inference.cut.given_block`; "" = it is chosen.
 
     Raises:
-      InputError: see `yseg.volumes.staged.Staged.begin`.
+      InputError: `block` is no shape, or cuts sections whose components are judged whole; `yseg.volumes.staged.Staged.begin`.
     """
     kinds, config = tuple(kinds), network.config
     types = {kind: OUTPUT_TYPES[kind] for kind in kinds}
     weights = network.depth_weights(volume)
-    block = block_shape(region.shape, volume.grid.ratio, averaged=len(weights) // 2,
-                        whole_sections=config.inference.plausible_objects,
-                        voxel_bytes=sum(np.dtype(dtype).itemsize for dtype in types.values()))
+    whole_sections = config.inference.plausible_objects
+    shape = given_block(block, region.shape) if block else block_shape(
+        region.shape, volume.grid.ratio, averaged=len(weights) // 2, whole_sections=whole_sections,
+        voxel_bytes=sum(np.dtype(dtype).itemsize for dtype in types.values()))
+    if whole_sections and shape[1:] != region.shape[1:]:
+        raise InputError(f"--block={block}: must have all {region.shape[1]} rows and {region.shape[2]} columns of a section with"
+                         " --plausible_objects, which judges components whole")
     job = {"yseg": __version__, "network": _fingerprint(network), "image": dataclasses.asdict(known), "region": str(region),
-           "grey levels": list(volume.statistics), "depth": weights.tolist(), "blocks": list(block), "outputs": list(kinds),
+           "grey levels": list(volume.statistics), "depth": weights.tolist(), "blocks": list(shape), "outputs": list(kinds),
            "threshold": threshold, "inference": dataclasses.asdict(config.inference)}
     staged = Staged(place_of(output))
-    staged.begin(job, types, region.shape, CHUNK if not config.inference.plausible_objects else block, discard=discard,
-                 name=f"--output={output}")
+    staged.begin(job, types, region.shape, file_shape(shape), discard=discard, name=f"--output={output}")
     identity = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
-    return Segmentation(identity, staged.place, network, known, region, block, kinds, threshold)
+    return Segmentation(identity, staged.place, network, known, region, shape, kinds, threshold)
 
 
 def compute_block(job: Segmentation, number: int, tell: Tell) -> int:
