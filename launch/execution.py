@@ -11,11 +11,7 @@ from absl import logging
 
 from launch.complaints import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED, complain
 from yseg.config import InputError
-from yseg.files import DISK, storage_problem
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which schedulers send before they kill: it ends a program as Ctrl-C does."""
+from yseg.files import DISK, Terminated, storage_problem
 
 
 def execute(main, values, continues):

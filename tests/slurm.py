@@ -104,8 +104,15 @@ class Slurm:
 
     def wait(self, job: str, seconds: float = 300) -> list[str]:
         """Wait until a job is over; returns its states."""
-        self._wait(lambda: all(state in OVER for state in self.states(job)), seconds)
+        self._wait(lambda: self._over(job), seconds)
         return self.states(job)
+
+    def _over(self, job):
+        states = self.states(job)
+        if "PENDING" in states:  # what is queued again waits for two minutes
+            with contextlib.suppress(subprocess.CalledProcessError):
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now", stderr=subprocess.DEVNULL)
+        return all(state in OVER for state in states)
 
     def _wait(self, until, seconds):
         end = time.monotonic() + seconds
