@@ -75,6 +75,11 @@ def must_go(turn: int) -> bool:
     return jax.process_count() > 1 and bool(multihost_utils.reached_preemption_sync_point(turn))
 
 
+def may_have_lost_another(error: BaseException) -> bool:
+    """Whether an error may be that another process of the job has died, which is then heard of in the next exchange with it."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes files and speaks."""
     return jax.process_index() == 0
