@@ -36,7 +36,7 @@ def files(box, shape):
 @pytest.mark.parametrize(("ratio", "averaged", "voxel_bytes"), [(1.0, 0, 1), (3.48, 8, 5), (0.5, 1, 4)])
 def test_no_two_blocks_write_one_file_and_none_is_larger_than_allowed(shape, ratio, averaged, voxel_bytes):
     block, written = block_shape(shape, ratio, averaged=averaged, voxel_bytes=voxel_bytes), set()
-    assert math.prod(block) * voxel_bytes <= max(LARGEST, voxel_bytes * math.prod(CHUNK) * 4)
+    assert math.prod(block) * voxel_bytes <= 2 * LARGEST
     for box in cut(Box.whole(shape), block):
         own = files(box, shape)
         assert not own & written

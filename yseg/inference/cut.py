@@ -12,7 +12,7 @@ from yseg.data.box import Box, triple
 from yseg.inference.tiling import rounded_up
 
 CHUNK = (64, 512, 512)  # voxels of a file
-LARGEST = 2**28  # voxels of a block: bounds the memory
+LARGEST = 2**29  # bytes of a block: bounds the memory; twice as many where a voxel has several
 _SIDE = 1024  # of a block, in working pixels: what its tiles see around it is then little beside it
 _PER_AVERAGED = 16  # sections of a block for each on either side that is averaged, as these are computed once more for the next
 
@@ -31,10 +31,11 @@ def block_shape(shape: tuple[int, int, int], ratio: float, *, averaged: int = 0,
     wanted = max(CHUNK[0], rounded_up(_PER_AVERAGED * averaged, CHUNK[0]))
     slabs = max(1, round(shape[0] / wanted))
     sections = min(shape[0], rounded_up(math.ceil(shape[0] / slabs), CHUNK[0]))
+    voxels = 2 * LARGEST // (voxel_bytes + 1)
     if whole_sections:
-        room = max(1, LARGEST // voxel_bytes // (shape[1] * shape[2]) // CHUNK[0]) * CHUNK[0]
+        room = max(1, voxels // (shape[1] * shape[2]) // CHUNK[0]) * CHUNK[0]
         return min(sections, room), shape[1], shape[2]
-    largest = max(CHUNK[1], math.isqrt(LARGEST // voxel_bytes // sections) // CHUNK[1] * CHUNK[1])
+    largest = max(CHUNK[1], math.isqrt(voxels // sections) // CHUNK[1] * CHUNK[1])
     side = min(rounded_up(math.ceil(_SIDE * ratio), CHUNK[1]), largest)
     return triple((sections, *(_of_axis(size, side) for size in shape[1:])))
 
