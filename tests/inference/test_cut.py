@@ -35,7 +35,7 @@ def files(box, shape):
 @pytest.mark.parametrize("shape", [(20, 1024, 1024), (165, 768, 1024), (1000, 3000, 2500), (70, 600, 20000), (1, 1, 1)])
 @pytest.mark.parametrize(("ratio", "averaged", "voxel_bytes"), [(1.0, 0, 1), (3.48, 8, 5), (0.5, 1, 4)])
 def test_no_two_blocks_write_one_file_and_none_is_larger_than_allowed(shape, ratio, averaged, voxel_bytes):
-    block, written = block_shape(shape, ratio, averaged=averaged, voxel_bytes=voxel_bytes), set()
+    block, written = block_shape(shape, ratio, 512, averaged=averaged, voxel_bytes=voxel_bytes), set()
     assert math.prod(block) * voxel_bytes <= 2 * LARGEST
     for box in cut(Box.whole(shape), block):
         own = files(box, shape)
@@ -44,17 +44,17 @@ def test_no_two_blocks_write_one_file_and_none_is_larger_than_allowed(shape, rat
 
 
 def test_what_is_computed_twice_for_averages_is_little():
-    sections, *_ = block_shape((10_000, 10_000, 10_000), 1.0, averaged=8)
+    sections, *_ = block_shape((10_000, 10_000, 10_000), 1.0, 512, averaged=8)
     assert 2 * 8 / sections <= 0.125
 
 
 def test_whole_sections_are_not_cut_whatever_their_size():
-    assert block_shape((500, 700, 900), 1.0, whole_sections=True) == (64, 700, 900)
-    assert block_shape((500, 30_000, 30_000), 1.0, whole_sections=True)[1:] == (30_000, 30_000)
+    assert block_shape((500, 700, 900), 1.0, 512, whole_sections=True) == (64, 700, 900)
+    assert block_shape((500, 30_000, 30_000), 1.0, 512, whole_sections=True)[1:] == (30_000, 30_000)
 
 
 def test_a_small_volume_is_one_block():
-    assert block_shape((20, 1024, 1024), 16 / 4.6) == (20, 1024, 1024)
+    assert block_shape((20, 1024, 1024), 16 / 4.6, 512) == (20, 1024, 1024)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("4,32,64", (4, 32, 64)), ("64,512,512", (64, 512, 512)),
@@ -70,3 +70,11 @@ def test_a_block_that_is_given_is_as_large_or_whole_files(text, expected):
 def test_a_block_that_is_none_is_one_line(text):
     with pytest.raises(InputError, match=r"^--block=.*: must be the sections, rows and columns of a block"):
         given_block(text, (10, 10, 10))
+
+
+@pytest.mark.parametrize("ratio", [0.7, 1.0, 2.0, 3.2])
+def test_blocks_of_a_large_volume_are_about_whole_tiles(ratio):
+    _, rows, columns = block_shape((10_000, 100_000, 100_000), ratio, 512)
+    assert rows == columns
+    tiles = rows / ratio / 512
+    assert -CHUNK[1] / ratio / 512 < tiles - round(tiles + 0.4) <= 0

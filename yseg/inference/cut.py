@@ -13,30 +13,31 @@ from yseg.inference.tiling import rounded_up
 
 CHUNK = (64, 512, 512)  # voxels of a file
 LARGEST = 2**29  # bytes of a block: bounds the memory; twice as many where a voxel has several
-_SIDE = 1024  # of a block, in working pixels: what its tiles see around it is then little beside it
+_SIDE = 1024  # of a block, in working pixels, about
 _PER_AVERAGED = 16  # sections of a block for each on either side that is averaged, as these are computed once more for the next
 
 
-def block_shape(shape: tuple[int, int, int], ratio: float, *, averaged: int = 0, whole_sections: bool = False,
+def block_shape(shape: tuple[int, int, int], ratio: float, stride: int, *, averaged: int = 0, whole_sections: bool = False,
                 voxel_bytes: int = 1) -> tuple[int, int, int]:
     """The shape of the blocks of a region, in voxels: multiples of CHUNK, or as large as the region.
 
     Args:
       shape: of the region, in voxels.
       ratio: working pixel size / pixel size.
+      stride: of the largest tiles, in working pixels, which blocks are about multiples of: then fewest pixels are seen twice.
       averaged: sections on either side of one that is averaged with them.
       whole_sections: whether sections must not be cut, as their components are judged whole.
       voxel_bytes: what is kept of a voxel.
     """
     wanted = max(CHUNK[0], rounded_up(_PER_AVERAGED * averaged, CHUNK[0]))
-    slabs = max(1, round(shape[0] / wanted))
-    sections = min(shape[0], rounded_up(math.ceil(shape[0] / slabs), CHUNK[0]))
+    sections = shape[0] if shape[0] <= 1.5 * wanted else wanted
     voxels = 2 * LARGEST // (voxel_bytes + 1)
     if whole_sections:
         room = max(1, voxels // (shape[1] * shape[2]) // CHUNK[0]) * CHUNK[0]
         return min(sections, room), shape[1], shape[2]
     largest = max(CHUNK[1], math.isqrt(voxels // sections) // CHUNK[1] * CHUNK[1])
-    side = min(rounded_up(math.ceil(_SIDE * ratio), CHUNK[1]), largest)
+    tiles = max(1, min(round(_SIDE / stride), int(largest / (stride * ratio))))
+    side = min(max(CHUNK[1], int(tiles * stride * ratio) // CHUNK[1] * CHUNK[1]), largest)
     return triple((sections, *(_of_axis(size, side) for size in shape[1:])))
 
 
@@ -60,9 +61,8 @@ def file_shape(block: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def _of_axis(size: int, side: int) -> int:
-    """The size along an axis of blocks of about the same size, of which none is much larger than `side`."""
-    count = max(1, round(size / side))
-    return min(size, rounded_up(math.ceil(size / count), CHUNK[1]))
+    """The size along an axis of blocks of about the same size, of which none is larger than `side`."""
+    return min(size, rounded_up(math.ceil(size / math.ceil(size / side)), CHUNK[1]))
 
 
 def cut(region: Box, block: tuple[int, int, int]) -> list[Box]:

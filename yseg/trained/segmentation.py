@@ -26,6 +26,8 @@ from yseg.inference.cut import block_shape, cut, file_shape, given_block
 from yseg.inference.engine import Tell, compute, part_of
 from yseg.inference.outputs import OUTPUT_TYPES, fill, predicted_classes
 from yseg.inference.outside import in_files
+from yseg.inference.tiling import largest_stride
+from yseg.models import segmentation_network
 from yseg.report import progress
 from yseg.trained.network import TrainedNetwork
 from yseg.volumes.header import CLASSES, PROBABILITY
@@ -96,8 +98,9 @@ def begin(network: TrainedNetwork, known: Domain, volume: Volume, region: Box, *
     types = {kind: OUTPUT_TYPES[kind] for kind in kinds}
     weights = network.depth_weights(volume)
     whole_sections = config.inference.plausible_objects
+    stride = largest_stride(segmentation_network(config.model), config.inference)
     shape = given_block(block, region.shape) if block else block_shape(
-        region.shape, volume.grid.ratio, averaged=len(weights) // 2, whole_sections=whole_sections,
+        region.shape, volume.grid.ratio, stride, averaged=len(weights) // 2, whole_sections=whole_sections,
         voxel_bytes=sum(np.dtype(dtype).itemsize for dtype in types.values()))
     if whole_sections and shape[1:] != region.shape[1:]:
         raise InputError(f"--block={block}: must have all {region.shape[1]} rows and {region.shape[2]} columns of a section with"
