@@ -40,8 +40,9 @@ def define(values):
 def main(values):
     """Train."""
     for name in ("coordinator", "processes", "process"):
-        if values[name].value is not None and not values.multihost:
-            raise InputError(f"--{name}={values[name].value}: must come with --multihost")
+        value = getattr(values, name)
+        if value is not None and not values.multihost:
+            raise InputError(f"--{name}={value}: must come with --multihost")
     if values.multihost:
         from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
@@ -102,17 +103,17 @@ class Slurm:
         """The states of a job, or of all tasks of an array."""
         return re.findall(r"JobState=(\w+)", self.run("scontrol", "show", "job", job))
 
-    def wait(self, job: str, seconds: float = 300) -> list[str]:
-        """Wait until a job is over; returns its states."""
-        self._wait(lambda: self._over(job), seconds)
+    def wait(self, job: str, states: Sequence[str] = OVER, seconds: float = 300) -> list[str]:
+        """Wait until a job, or each task of an array, has one of some states; returns them. One that is queued again has more."""
+        self._wait(lambda: self._has(job, states), seconds)
         return self.states(job)
 
-    def _over(self, job):
+    def _has(self, job, wanted):
         states = self.states(job)
         if "PENDING" in states:  # what is queued again waits for two minutes
             with contextlib.suppress(subprocess.CalledProcessError):
                 self.run("scontrol", "update", f"JobId={job}", "StartTime=now", stderr=subprocess.DEVNULL)
-        return all(state in OVER for state in states)
+        return all(state in wanted for state in states)
 
     def _wait(self, until, seconds):
         end = time.monotonic() + seconds

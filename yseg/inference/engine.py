@@ -5,6 +5,7 @@ none is lost with a process, and doing it twice does no harm. Dask is needed onl
 """
 
 import contextlib
+import copyreg
 import itertools
 import logging
 import os
@@ -147,6 +148,7 @@ def _same(shared):
 
 def _silently(work, shared, item):
     """Compute a block on a worker, which keeps to its cores: XLA then makes as many threads as it has."""
+    _plain_exceptions()
     if os.environ.get(_CORES):
         os.sched_setaffinity(0, map(int, os.environ[_CORES].split(",")))
     try:
@@ -160,7 +162,16 @@ def _distributed(flag):
         import distributed
     except ImportError as error:
         raise InputError(f'{flag}: needs Dask, which pip install "yseg[cluster]" brings') from error
+    _plain_exceptions()
     return distributed
+
+
+def _plain_exceptions():
+    """Have exceptions pickled as they are without Dask, which adds tracebacks: TensorStore, which brings those of our readers
+    from its threads to ours, does not understand them then.
+    """
+    for kind in [kind for kind in copyreg.dispatch_table if isinstance(kind, type) and issubclass(kind, BaseException)]:
+        del copyreg.dispatch_table[kind]
 
 
 @contextlib.contextmanager
