@@ -11,11 +11,7 @@ from absl import logging
 
 from launch.complaints import BAD_INPUT, DONE, FAILED, INTERRUPTED, TERMINATED, complain
 from yseg.config import InputError
-from yseg.files import DISK, storage_problem
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, which schedulers send before they kill: it ends a program as Ctrl-C does."""
+from yseg.files import DISK, Terminated, storage_problem
 
 
 def execute(main, values, continues):
@@ -28,7 +24,7 @@ def execute(main, values, continues):
     """
     _quieten()
     _cache_compiled(values.compilation_cache)
-    from yseg.parallel import keep_memory  # imports JAX, see there
+    from yseg.parallel import keep_memory, may_have_lost_another  # imports JAX, see there
 
     keep_memory()
     more = "; the same command continues" if continues else ""
@@ -47,6 +43,10 @@ def execute(main, values, continues):
             return complain(f"{problem.filename}: {problem.strerror}", FAILED if problem.errno in DISK else BAD_INPUT)
         if isinstance(error, RuntimeError) and type(error).__module__.startswith("yseg."):
             return complain(error, FAILED)  # such as a training that diverged: nothing is wrong with the program
+        if may_have_lost_another(error):
+            said = str(error).splitlines()[0]
+            complain(f"another process of the job has ended, see what it said ({said}){more}", FAILED)
+            os._exit(FAILED)  # the runtime would wait for the other, and then abort
         raise
     return DONE
 

@@ -46,7 +46,7 @@ class Program:
 
 def run(program, argv=None):
     """Parse the flags, do it, and exit: 0 done, 2 a bad flag, config or input (one line on stderr), see `launch.complaints`."""
-    app.run(lambda values: execute(program.main, values, continues=program.takes_config or "from" in values), argv,
+    app.run(lambda values: execute(program.main, values, continues=program.takes_config or {"from", "part"} & {*values}), argv,
             flags_parser=lambda argv: _parse_or_exit(program, argv))
 
 

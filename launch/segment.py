@@ -3,6 +3,13 @@
     python -m launch.segment --workdir=runs/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
     python -m launch.segment --model=models/ynet --image=b.tif --pixel_size_nm=4.6 --output=b_segmented.zarr
 
+A volume is segmented in blocks. The same command goes on after an interruption. These share the blocks out, the first to workers
+of Dask (on this machine, or --scheduler=slurm under srun, tcp://HOST:8786, or the scheduler's FILE.json), the second among jobs,
+after which the command without --part writes the output:
+
+    python -m launch.segment --workdir=runs/ynet --image=b.zarr --output=b_segmented.zarr --scheduler=local:4
+    python -m launch.segment --workdir=runs/ynet --image=b.zarr --output=b_segmented.zarr --part=0/100
+
 The result lies on the voxels of the image, or of its --region: classes (uint8), the probability of foreground (float32), or both.
 Its path is printed. Of both, the probability gets a name of its own: b_segmented_probability.zarr beside b_segmented.zarr.
 """
@@ -25,6 +32,13 @@ def define(values):
     program.define_reading(values)
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists and yseg wrote it", flag_values=values)
+    flags.DEFINE_string("scheduler", "", "who computes the blocks: empty = this process; local = a worker for each GPU or core of"
+                        " this machine, local:N = N of them; slurm = the tasks of srun, the first of which gives them out; or a"
+                        " Dask scheduler's address, tcp://HOST:8786, or file, FILE.json", flag_values=values)
+    flags.DEFINE_string("part", "", "i/n, with i from 0 to n - 1: only this share of the blocks, and no output yet; the command"
+                        " without it does what is missing and writes the output", flag_values=values)
+    flags.DEFINE_string("block", "", "z,y,x: the sections, rows and columns of a block, on which the memory depends; empty = they"
+                        " are chosen", flag_values=values)
     program.define_threshold(values)
     program.define_augmentation(values)
     program.define_plausible_objects(values)
@@ -34,13 +48,23 @@ def define(values):
 
 def main(values):
     """Segment."""
-    from yseg.volumes.create import outputs_of  # needs TensorStore, for which --help and a bad flag need not wait
+    # These need TensorStore and JAX, for which --help and a bad flag need not wait.
+    from yseg.inference.engine import check_scheduler, is_worker, serve
+    from yseg.volumes.create import outputs_of
 
+    check_scheduler(values.scheduler)
+    if is_worker(values.scheduler):
+        serve()
+        return
     yseg.segment(
         program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,
         overwrite=values.overwrite, threshold=values.threshold, batch_statistics=values.batch_statistics,
         test_time_augmentation=values.test_time_augmentation, plausible_objects=values.plausible_objects,
-        adapted=values.adapted, moved=program.moved(values), what=values.what, format=values.format, **program.reading(values))
+        adapted=values.adapted, moved=program.moved(values), what=values.what, format=values.format,
+        scheduler=values.scheduler, part=values.part, block=values.block, **program.reading(values))
+    if values.part:
+        print(f"part {values.part} is done; the command without --part writes the output")
+        return
     print(*outputs_of(values.output, values.what).values(), sep="\n")
 
 

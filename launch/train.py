@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from launch import program
-from yseg.config import quick
+from yseg.config import InputError, quick
 
 
 def define(values):
@@ -27,16 +27,27 @@ def define(values):
                          flag_values=values)
     flags.DEFINE_enum("budget", "full", ["full", "quick"], "quick: a third of the config's training steps, to see what comes"
                       " out", flag_values=values)
-    flags.DEFINE_boolean("multihost", False, "join the other processes of a SLURM job, a TPU pod and the like",
-                         flag_values=values)
+    flags.DEFINE_boolean("multihost", False, "join the other processes of a SLURM job, a TPU pod and the like, or those that"
+                         " the next flags say", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "with --multihost: HOST:PORT at which the first process listens; default: as the"
+                        " cluster says", flag_values=values)
+    flags.DEFINE_integer("processes", None, "with --multihost: how many there are", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("process", None, "with --multihost: which one this is, from 0 on", lower_bound=0, flag_values=values)
+    flags.DEFINE_integer("heartbeat_timeout", 100, "with --multihost: seconds after which a process that is not heard of any more"
+                         " ends the others", lower_bound=1, flag_values=values)
 
 
 def main(values):
     """Train."""
+    for name in ("coordinator", "processes", "process"):
+        value = getattr(values, name)
+        if value is not None and not values.multihost:
+            raise InputError(f"--{name}={value}: must come with --multihost")
     if values.multihost:
         from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
 
-        parallel.start_processes()
+        parallel.start_processes(values.coordinator, values.processes, values.process,
+                                 heartbeat_timeout=values.heartbeat_timeout)
     from yseg.runs.population import train_population
 
     config = quick(values.config) if values.budget == "quick" else values.config

@@ -40,6 +40,53 @@ def real_data():
     return Path(folder)
 
 
+class S3Server:
+    """An S3 service on this machine; its buckets are those of this process, and outlast an outage, `stop()` and `start()`."""
+
+    def __init__(self):
+        self._place, self._served = ("127.0.0.1", 0), None
+        self.start()
+
+    def start(self):
+        from moto.server import ThreadedMotoServer  # takes a second
+
+        self._served = ThreadedMotoServer(*self._place, verbose=False)
+        self._served.start()
+        self._place = self._served.get_host_and_port()
+
+    def stop(self):
+        self._served.stop()
+        self._served._server.server_close()  # else connections wait
+
+    @property
+    def address(self):
+        return "http://{}:{}".format(*self._place)
+
+
+@pytest.fixture(scope="module")
+def s3_server():
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch):
+    """A client of the service, with an empty bucket, em-data; yseg has its address and keys."""
+    import boto3
+
+    address = s3_server.address
+    for name, value in (("AWS_ENDPOINT_URL", address), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"),
+                        ("AWS_REGION", "us-east-1")):
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+    client.create_bucket(Bucket="em-data")
+    yield client
+    for found in client.list_objects_v2(Bucket="em-data").get("Contents", ()):
+        client.delete_object(Bucket="em-data", Key=found["Key"])
+    client.delete_bucket(Bucket="em-data")
+
+
 def pytest_collection_modifyitems(items):
     """Of several workers, none is left with a file that trains networks when the others have nothing more to do."""
     if "PYTEST_XDIST_WORKER" in os.environ:

@@ -126,7 +126,7 @@ _CHECKPOINT = "run/checkpoints/*.orbax-checkpoint-tmp"
 WORK = {
     "training": Part(train, "run/metrics.jsonl", (_CHECKPOINT,), state_of),
     "adaptation": Part(adapt, "run/metrics.jsonl", (_CHECKPOINT, "run/pseudo_labels/.*.unfinished"), state_of),
-    "segmentation": Part(segment, ".out.zarr.*.unfinished", (".out.zarr.*.unfinished",), volume_of)}
+    "segmentation": Part(segment, ".out.zarr.blocks/job.json", (".out.zarr.*.unfinished",), volume_of)}
 
 
 # --- Kills ---

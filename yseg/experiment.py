@@ -4,7 +4,6 @@ A workdir holds a run: config.json, checkpoints/, metrics.jsonl, TensorBoard eve
 evaluation. Where a verb takes the folder of a run it also takes a `TrainedNetwork`, see `yseg.load_run` and `yseg.load_model`.
 """
 
-import contextlib
 import json
 import math
 import os
@@ -24,7 +23,8 @@ from yseg.data.split import split
 from yseg.data.tissue import is_found, part_of_region
 from yseg.files import write_whole
 from yseg.inference.blocks import Blocks
-from yseg.inference.outputs import OUTPUT_TYPES, score, write_segmentation
+from yseg.inference.engine import check_scheduler
+from yseg.inference.outputs import OUTPUT_TYPES, score
 from yseg.inference.outside import in_files
 from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
@@ -38,10 +38,11 @@ from yseg.runs.stages import adapting, finetuning
 from yseg.trained.export import export
 from yseg.trained.names import in_a_name, name_in_files, title_of
 from yseg.trained.network import TrainedNetwork, network_of
+from yseg.trained.segmentation import begin, compute_missing
 from yseg.trained.threshold import chosen_threshold
 from yseg.volumes.catalog import DATASETS
-from yseg.volumes.create import check_output, create_volume, outputs_of
-from yseg.volumes.header import CLASSES
+from yseg.volumes.create import check_output, outputs_of, write_volume
+from yseg.volumes.header import CLASSES, Header
 from yseg.volumes.opened import as_volume
 
 __all__ = ["adapt", "evaluate", "export", "finetune", "predict", "segment", "train"]
@@ -227,8 +228,11 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
             threshold: float | str | None = None, batch_statistics: str | None = None,
             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
             adapted: bool | None = None, moved: Moved | None = None, what: str = CLASSES, format: str | None = None,
-            quiet: bool = False, **reading: Unpack[Reading]) -> str:
+            scheduler: str = "", part: str = "", block: str = "", quiet: bool = False, **reading: Unpack[Reading]) -> str:
     """Segment a volume with a trained network, on the image's own voxels [z, y, x].
+
+    It is computed in blocks, see `yseg.trained.segmentation`: after an interruption, the same call goes on with those that are
+    missing. The output is there whole or not at all.
 
     Args:
       workdir: the folder of the run, whose last checkpoint is used; or a network that was loaded.
@@ -240,14 +244,17 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted, moved: see `evaluate`.
       what: "classes" (uint8), "probability" of foreground (float32), or "both", see `yseg.volumes.create.outputs_of`.
       format: how it is written, one of `yseg.volumes.header.FORMATS`; None = by the ending of its name.
+      scheduler: who computes: "" = this process, or workers of Dask, see `yseg.inference.engine.check_scheduler`.
+      part: "i/n": compute the i-th of n shares of the blocks, from 0 on, and write no output; a call without it writes that.
+      block: "z,y,x": the sections, rows and columns of a block, on which the memory depends; "" = they are chosen.
       quiet: show no progress.
 
     Returns:
       The output's path or URL.
 
     Raises:
-      InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change. Nothing has
-        been written.
+      InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
+      yseg.inference.engine.BlocksFailedError: some blocks failed on every try; the same call tries them again.
     """
     given, output = network_of(workdir, adapted, moved), str(output)
     outputs = outputs_of(output, what)
@@ -256,26 +263,26 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
             (("source", given.config.source), ("target", given.config.target)) for what in ("image", "labels", "mask")}
     read = {name: spec for name, spec in (read | {"--image": known.image, "--mask": known.mask}).items()
             if not (name.endswith("mask") and is_found(spec))}
+    check_scheduler(scheduler)
     for kind, spec in outputs.items():
         check_output(spec, overwrite, format=format, inputs=read, dtype=OUTPUT_TYPES[kind])
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.file_shape)
-    part = _with_tissue(volume, box)
+    shown = middle_section(_with_tissue(volume, box).moved(volume.offset))
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
-    number = chosen_threshold(threshold, network)
-    shown = middle_section(part.moved(volume.offset))
-    picture = np.zeros(shown.shape, np.uint8)
-    found = in_files(network.predict(volume, [part]), volume.place, box, network.config.model.classes)
-    blocks = copying(_with_progress(found, box, "Segmenting", quiet), shown, picture, number)
+    job = begin(network, known, volume, box, output=output, kinds=outputs, threshold=chosen_threshold(threshold, network),
+                discard=overwrite, block=block)
+    compute_missing(job, volume, part=part, scheduler=scheduler, quiet=quiet)
+    if part:
+        return output
+    picture = job.classes(shown)
     apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
     start = [(first or 0.0) + inner for first, inner in zip(volume.start, box.start, strict=True)]
-    with contextlib.ExitStack() as stack:
-        stores = {kind: stack.enter_context(create_volume(
-            spec, box.shape, OUTPUT_TYPES[kind], volume.pixel_size_nm, section_nm=apart_nm, kind=kind,
-            classes=network.config.model.classes, start=start, overwrite=overwrite, format=format, inputs=read))
-            for kind, spec in outputs.items()}
-        write_segmentation(blocks, stores, box, number)
+    for kind, spec in outputs.items():
+        header = Header(kind, volume.pixel_size_nm, apart_nm, network.config.model.classes, start)
+        write_volume(spec, job.staged.voxels(kind), header, overwrite=overwrite, format=format, inputs=read)
+    job.staged.remove()
     if network.reports is not None:
         title = f"{network.config.name}: {title_of(known.image)}, section {shown.start[0]}"
         with reporting(network.reports, "pictures"):

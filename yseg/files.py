@@ -23,6 +23,11 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, or another word that this process has to go: it ends a program as Ctrl-C does."""
+
+
 DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # what a disk may refuse, whatever is written
 
 _UNFINISHED, _REPLACED, _KEPT = ".unfinished", ".replaced", ".kept"

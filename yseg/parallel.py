@@ -9,7 +9,9 @@ import contextlib
 import ctypes
 import functools
 import itertools
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -45,16 +47,37 @@ def mean(tree: PyTree, axis_name: str | None = None) -> PyTree:
     return tree if axis_name is None else lax.pmean(tree, axis_name)
 
 
-def start_processes() -> None:
-    """Join this process with the others of the job, as found in the environment of SLURM, a TPU pod and the like.
+def start_processes(coordinator: str | None = None, processes: int | None = None, process: int | None = None, *,
+                    heartbeat_timeout: int = 100) -> None:
+    """Join this process with the others of the job.
+
+    Args:
+      coordinator: HOST:PORT at which the first process listens, the same for all.
+      processes: how many there are; process: which this is, from 0 on. What is None is found in the environment of SLURM, a TPU
+        pod and the like.
+      heartbeat_timeout: seconds after which a process that is not heard of any more ends all others.
 
     Raises:
-      InputError: no such environment was found.
+      InputError: no such environment was found, or the values are none.
     """
     try:
-        jax.distributed.initialize()
+        jax.distributed.initialize(coordinator, processes, process, heartbeat_timeout_seconds=heartbeat_timeout)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"--multihost: no cluster to join was found ({str(error).splitlines()[0]})") from error
+
+
+def must_go(turn: int) -> bool:
+    """Whether this job of several processes has been told to end, by SIGTERM of any: all of them answer True in the same turn.
+
+    Args:
+      turn: 0, 1, 2, ... in the calls of every process.
+    """
+    return jax.process_count() > 1 and bool(multihost_utils.reached_preemption_sync_point(turn))
+
+
+def may_have_lost_another(error: BaseException) -> bool:
+    """Whether an error may be that another process of the job has died, which is then heard of in the next exchange with it."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
 
 
 def is_main() -> bool:
@@ -274,6 +297,14 @@ def keep_memory() -> None:
 def local_device_count() -> int:
     """How many devices this process has."""
     return jax.local_device_count()
+
+
+def gpus() -> list[str]:
+    """The names of this machine's NVIDIA GPUs, as CUDA_VISIBLE_DEVICES takes them; JAX is not asked, as it takes their memory."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name]
+    return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
 
 
 def has_accelerator() -> bool:

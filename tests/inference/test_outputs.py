@@ -1,4 +1,4 @@
-"""What becomes of blocks: their classes, their scores, a volume that is written."""
+"""What becomes of blocks: their classes, their probabilities, their scores."""
 
 import itertools
 
@@ -10,9 +10,8 @@ from tiled import assemble
 from yseg.config import InputError
 from yseg.data.box import Box
 from yseg.data.labels import LabelRule, apply_rule, parse_rule
-from yseg.inference.outputs import predicted_classes, score, write_segmentation
+from yseg.inference.outputs import fill, predicted_classes, score
 from yseg.metrics.counts import Counts, scores
-from yseg.volumes.arrays import create_array
 from yseg.volumes.volume import open_volume
 
 REGION = Box((1, 5, 9), (3, 70, 50))
@@ -66,20 +65,9 @@ def test_a_label_that_is_no_class_of_the_model_is_named_with_its_section():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_everything_is_written_relative_to_the_region(tmp_path, classes):
-    probability = ts.array(np.zeros(REGION.shape, np.float32))
-    with create_array(str(tmp_path / "out.zarr"), REGION.shape, np.uint8, 5.0) as output:
-        output.write(np.uint8(99)).result()
-        write_segmentation(random_blocks(REGION, classes), {"classes": output, "probability": probability}, REGION, 0.4)
+def test_arrays_of_a_region_are_filled_with_what_its_blocks_say(classes):
+    outputs = {"classes": np.full(REGION.shape, 99, np.uint8), "probability": np.full(REGION.shape, np.nan, np.float32)}
+    fill(outputs, random_blocks(REGION, classes), REGION, 0.4)
     probabilities = assemble(random_blocks(REGION, classes), REGION, classes)
-    np.testing.assert_array_equal(open_volume(str(tmp_path / "out.zarr")).read().result(), predicted_classes(probabilities, 0.4))
-    np.testing.assert_allclose(probability.read().result(), 1 - probabilities[..., 0], atol=1e-6)
-
-
-def test_every_one_of_many_blocks_is_written_when_it_returns(tmp_path):
-    region, numbers = Box((0, 0, 0), (40, 2, 3)), np.arange(40) % 2
-    blocks = ((Box((section, 0, 0), (section + 1, 2, 3)), np.full((1, 2, 3, 2), [1 - number, number], np.float32))
-              for section, number in enumerate(numbers))
-    with create_array(str(tmp_path / "out.zarr"), region.shape, np.uint8, 5.0) as output:
-        write_segmentation(blocks, {"classes": output}, region, 0.5)
-        np.testing.assert_array_equal(output.read().result(), np.broadcast_to(numbers[:, None, None], region.shape))
+    np.testing.assert_array_equal(outputs["classes"], predicted_classes(probabilities, 0.4))
+    np.testing.assert_allclose(outputs["probability"], 1 - probabilities[..., 0], atol=1e-6)

@@ -28,8 +28,9 @@ def test_seeds_that_make_no_sense_are_named(seeds):
 @pytest.mark.slow
 def test_each_seed_has_a_run_that_equals_its_own_training(tmp_path):
     config = experiment()
-    train.main(types.SimpleNamespace(config=config, workdir=tmp_path / "all", seeds=["1", "2"], multihost=False, together=None,
-                                     budget="full"))
+    given = {"config": config, "workdir": tmp_path / "all", "multihost": False, "together": None, "budget": "full",
+             "coordinator": None, "processes": None, "process": None}
+    train.main(types.SimpleNamespace(**given, seeds=["1", "2"]))
     yseg.train(dataclasses.replace(config, seed=2), tmp_path / "alone", quiet=True)
     first, second, alone = (load_state(tmp_path / name, config).params for name in ("all/seed1", "all/seed2", "alone"))
     jax.tree.map(np.testing.assert_array_equal, second, alone)
@@ -37,6 +38,5 @@ def test_each_seed_has_a_run_that_equals_its_own_training(tmp_path):
     (tmp_path / "all" / "seed4").mkdir()
     (tmp_path / "all" / "seed4" / "notes.txt").touch()
     with pytest.raises(yseg.InputError, match="seed4: is not empty"):
-        train.main(types.SimpleNamespace(config=config, workdir=tmp_path / "all", seeds=["3", "4"], multihost=False,
-                                         together=None, budget="full"))
+        train.main(types.SimpleNamespace(**given, seeds=["3", "4"]))
     assert not (tmp_path / "all" / "seed3").exists()

@@ -11,11 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
-import boto3
 import numpy as np
 import pytest
 import tensorstore as ts
-from moto.server import ThreadedMotoServer
 
 import yseg
 from yseg.config import InputError
@@ -26,29 +24,6 @@ BUCKET = "em-data"
 ROOT = Path(yseg.__path__[0]).parent
 INNER = {"a.zarr": ("zarr3", "0/"), "a.n5": ("n5", "s0/"), "a.precomputed": ("neuroglancer_precomputed", "")}
 VALUES = np.random.default_rng(0).integers(0, 255, (3, 150, 140)).astype(np.uint8)
-
-
-@pytest.fixture(scope="module")
-def server():
-    """The address of an S3 service."""
-    served = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    served.start()
-    host, port = served.get_host_and_port()
-    yield f"http://{host}:{port}"
-    served.stop()
-
-
-@pytest.fixture
-def s3(server, monkeypatch):
-    """A client of the service, with an empty bucket; yseg has its address and keys."""
-    for name, value in (("AWS_ENDPOINT_URL", server), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"),
-                        ("AWS_REGION", "us-east-1")):
-        monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=server, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    empty(client)
-    client.delete_bucket(Bucket=BUCKET)
 
 
 def empty(client):

@@ -22,7 +22,7 @@ from yseg.config import Inference, InputError, Model
 from yseg.data.box import Box, sections_of
 from yseg.data.grid import Grid
 from yseg.data.patches import section_numbers
-from yseg.inference.tiling import make_tiling, rounded_up
+from yseg.inference.tiling import Tiling, make_tiling, rounded_up
 from yseg.models import segmentation_network
 
 BLOCK_SIZE = 4096  # largest side of a block, in working pixels: bounds the memory
@@ -31,12 +31,13 @@ _CHUNK = 512  # blocks of a region start at multiples of this many voxels, so th
 
 # `predict(tiles, statistics)`: raw grey levels [tile, y, x, section] -> float32 probabilities [tile, y, x, class], on the host.
 Predict = Callable[[np.ndarray, tuple[float, float]], np.ndarray]
+Tilings = tuple[Tiling, Tiling]  # of y and x
 Blocks = Iterator[tuple[Box, np.ndarray]]  # boxes in voxels, and float32 probabilities [z, y, x, class] of their voxels
 
 
 def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statistics: tuple[float, float], *,
-                   regions: Sequence[Box], model: Model, inference: Inference, block_size: int = BLOCK_SIZE,
-                   on_working_grid: bool = False) -> Blocks:
+                   regions: Sequence[Box], model: Model, inference: Inference, tilings: Tilings | None = None,
+                   block_size: int = BLOCK_SIZE, on_working_grid: bool = False) -> Blocks:
     """Class probabilities of regions, block by block: sections in order, and in each its blocks of rows and columns.
 
     Around a region the network sees what the volume has there, and beyond the volume's borders its mirror image. The next block
@@ -49,6 +50,7 @@ def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statisti
       statistics: mean and standard deviation of the volume's grey levels.
       regions: in voxels, none of them empty.
       model, inference: what the config says of the network and of tiles.
+      tilings: of y and x, if the regions are some of many, see `tilings_of`; None = their own.
       block_size: largest side of a block, in working pixels.
       on_working_grid: give the working pixels that cover the blocks, as the network sees them.
 
@@ -65,13 +67,20 @@ def predict_blocks(predict: Predict, store: ts.TensorStore, grid: Grid, statisti
         raise ValueError("regions: must be at least one")
     sections = [[sections_of(region, number, number + 1) for number in range(region.start[0], region.stop[0])]
                 for region in regions]
-    # One tiling for all blocks: tiles of one shape, which are compiled once.
-    covering = [grid.covering(box) for first, *_ in sections for box in block_boxes(first, grid, block_size)]
-    tilings = tuple(make_tiling(segmentation_network(model), inference, [(box.start[axis], box.stop[axis]) for box in covering])
-                    for axis in (1, 2))
+    tilings = tilings or tilings_of(regions, grid, model=model, inference=inference, block_size=block_size)
     boxes = (box for section in itertools.chain.from_iterable(sections) for box in block_boxes(section, grid, block_size))
     return _predicted(predict, _Reader(store, grid, model.sections), statistics, (_plan(box, grid, tilings) for box in boxes),
                       tilings, model.classes, parallel.local_device_count() * inference.batch_size, on_working_grid)
+
+
+def tilings_of(regions: Sequence[Box], grid: Grid, *, model: Model, inference: Inference,
+               block_size: int = BLOCK_SIZE) -> Tilings:
+    """How the tiles lie of all blocks of some regions: they have one shape, and are compiled once. See `predict_blocks`."""
+    sections = [sections_of(region, region.start[0], region.start[0] + 1) for region in regions]
+    covering = [grid.covering(box) for section in sections for box in block_boxes(section, grid, block_size)]
+    y, x = (make_tiling(segmentation_network(model), inference, [(box.start[axis], box.stop[axis]) for box in covering])
+            for axis in (1, 2))
+    return y, x
 
 
 def block_boxes(section: Box, grid: Grid, block_size: int = BLOCK_SIZE) -> list[Box]:

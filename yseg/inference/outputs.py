@@ -1,18 +1,14 @@
-"""What becomes of the blocks of a segmentation: classes, scores, written volumes."""
+"""What becomes of the blocks of a segmentation: classes, probabilities, scores."""
 
-import collections
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import tensorstore as ts
 
 from yseg.config import InputError
 from yseg.data.box import Box
 from yseg.metrics.counts import Counts
 from yseg.volumes.header import CLASSES, PROBABILITY
 
-_WRITES = 4  # blocks that are being written while others are computed
 OUTPUT_TYPES = {CLASSES: np.uint8, PROBABILITY: np.float32}  # what can be written, see `predicted_classes` and `foreground`
 
 
@@ -60,24 +56,16 @@ def score(blocks: Iterable[tuple[Box, np.ndarray]], truth_of: Callable[[Box], np
     return counts
 
 
-def write_segmentation(blocks: Iterable[tuple[Box, np.ndarray]], outputs: Mapping[str, ts.TensorStore], region: Box,
-                       threshold: float) -> None:
-    """Write what is predicted in a region's blocks; blocks are written while the next ones are computed.
+def fill(outputs: Mapping[str, np.ndarray], blocks: Iterable[tuple[Box, np.ndarray]], region: Box, threshold: float) -> None:
+    """Fill arrays with what is predicted in a region's blocks.
 
     Args:
+      outputs: [z, y, x] of the region's shape, by what they are filled with, see `OUTPUT_TYPES`.
       blocks: iterable of (Box, probabilities), see `predict_blocks`.
-      outputs: TensorStores [z, y, x] of the region's shape, by what is written there, see `OUTPUT_TYPES`.
       region: Box in voxels to which the blocks belong; its start is the outputs' (0, 0, 0).
       threshold: see `predicted_classes`.
     """
     values_of = {CLASSES: lambda probabilities: predicted_classes(probabilities, threshold), PROBABILITY: foreground}
-    writes: collections.deque[Any] = collections.deque()
     for box, probabilities in blocks:
-        start = (first - origin for first, origin in zip(box.start, region.start, strict=True))
-        place = tuple(slice(first, first + size) for first, size in zip(start, box.shape, strict=True))
         for kind, output in outputs.items():
-            writes.append(output[place].write(values_of[kind](probabilities)))
-        while len(writes) > _WRITES * len(outputs):
-            writes.popleft().result()
-    for write in writes:
-        write.result()
+            output[box.relative_to(region).slices] = values_of[kind](probabilities)

@@ -63,13 +63,21 @@ def make_tiling(network: UNet, inference: Inference, spans: Sequence[tuple[int, 
     """
     multiple, halo = network.multiple, network.halo
     overlap = rounded_up(inference.overlap, multiple)
+    room = largest_stride(network, inference)
+    extent = max(stop - start // multiple * multiple for start, stop in spans) - overlap
+    count = max(1, math.ceil(extent / room))
+    return Tiling(halo, overlap, max(multiple, rounded_up(math.ceil(extent / count), multiple)), multiple)
+
+
+def largest_stride(network: UNet, inference: Inference) -> int:
+    """From one of the largest tiles to the next, in working pixels; InputError as `make_tiling`."""
+    multiple, halo = network.multiple, network.halo
+    overlap = rounded_up(inference.overlap, multiple)
     room = inference.tile_size - 2 * halo - overlap
     if room < multiple:
         raise InputError(f"inference.tile_size={inference.tile_size}: must be at least {2 * halo + overlap + multiple}"
                          f" for model.levels={network.levels} and inference.overlap={inference.overlap}")
-    extent = max(stop - start // multiple * multiple for start, stop in spans) - overlap
-    count = max(1, math.ceil(extent / (room // multiple * multiple)))
-    return Tiling(halo, overlap, max(multiple, rounded_up(math.ceil(extent / count), multiple)), multiple)
+    return room // multiple * multiple
 
 
 def rounded_up(size: int, multiple: int) -> int:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from yseg.config import SELF_TRAINING, STATISTICS, Experiment, InputError, statistics_name
 from yseg.data.box import Box
 from yseg.data.depth import depth_weights
 from yseg.data.domain import Volume
 from yseg.data.target_labels import fraction_seen
-from yseg.inference.blocks import Blocks, Predict, predict_blocks
+from yseg.inference.blocks import Blocks, Predict, Tilings, predict_blocks
 from yseg.inference.outside import only_tissue
 from yseg.inference.predictor import make_predictor
 from yseg.inference.sections import finished, with_neighbours
@@ -114,22 +116,29 @@ class TrainedNetwork:
         inference = dataclasses.replace(self.config.inference, **knobs)
         return dataclasses.replace(self, config=dataclasses.replace(self.config, inference=inference))
 
+    def depth_weights(self, volume: Volume) -> np.ndarray:
+        """Weights of a section of a volume and those around it, over which probabilities are averaged."""
+        depth_nm = self.config.inference.depth_nm
+        return depth_weights(depth_nm, volume.spacing_nm if depth_nm else 1.0)
+
     def predictor(self) -> Predict:
         """The network as a function of raw tiles, see `yseg.inference.predictor.make_predictor`; to be made once."""
         return make_predictor(self.config.model, self.config.inference, self.variables[self.statistics])
 
-    def predict(self, volume: Volume, regions: Sequence[Box]) -> Blocks:
+    def predict(self, volume: Volume, regions: Sequence[Box], *, predict: Predict | None = None,
+                tilings: Tilings | None = None) -> Blocks:
         """Class probabilities of regions of a volume, block by block, see `yseg.inference.blocks.predict_blocks`.
 
         They are averaged in depth and freed of implausible components, as `yseg.config.Inference` says. Where there is no tissue
-        is background.
+        is background. `predict` is that of `predictor`, and `tilings` those of `yseg.inference.blocks.tilings_of`, where regions
+        are predicted in several calls; None = they are made.
         """
         inference, prior = self.config.inference, self._applied_prior()
-        predicted = functools.partial(predict_blocks, self.predictor(), volume.image, volume.grid, volume.statistics,
-                                      model=self.config.model, inference=inference)
+        predicted = functools.partial(predict_blocks, predict or self.predictor(), volume.image, volume.grid, volume.statistics,
+                                      model=self.config.model, inference=inference, tilings=tilings)
         if not (inference.depth_nm or prior):
             return only_tissue(predicted(regions=regions), volume.mask)
-        weights = depth_weights(inference.depth_nm, volume.spacing_nm)
+        weights = self.depth_weights(volume)
         wide = [with_neighbours(region, volume.grid.shape[0], weights) for region in regions]
         wide_blocks = predicted(regions=wide, on_working_grid=True)
         return only_tissue(finished(wide_blocks, regions, volume.grid, weights=weights, inference=inference, prior=prior,

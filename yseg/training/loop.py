@@ -1,5 +1,6 @@
 """The training loop: steps, and between them metrics, validations and checkpoints."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from jaxtyping import PRNGKeyArray
 
 from yseg import parallel
 from yseg.config import Experiment
+from yseg.files import Terminated
 from yseg.methods import images_per_step
 from yseg.report import progress
 from yseg.training.checkpoint import Checkpoints
@@ -54,7 +56,8 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
 
     Ctrl-C and SIGTERM end the step that is being computed. What has been learnt is written as a checkpoint, with a line of
     metrics, and only then they have their effect; the parameters will be those of a run that was not interrupted. A second
-    signal does not wait. Those in the validation after the last step leave the checkpoint before.
+    signal does not wait. Those in the validation after the last step leave the checkpoint before. Of a job of several processes
+    SIGTERM of any ends all, after the same step, with `yseg.files.Terminated`.
 
     Args:
       states: TrainState of each member, in NumPy arrays.
@@ -111,7 +114,11 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
                 member.checkpoints.save(_own(state, number, together))
 
         try:
-            while done < steps:
+            for turn in itertools.count():
+                if done >= steps:
+                    break
+                if parallel.must_go(turn):
+                    raise Terminated
                 for number, member in enumerate(members):
                     if member.renew and (done == first or done % config.self_training.renew_every == 0):
                         member.renew(done, _own(state, number, together))
@@ -136,8 +143,8 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
                     for number, member in enumerate(members):
                         member.draw(_own(state, number, together), member.recorder)
                 timed_from, began = done, time.perf_counter()
-        except KeyboardInterrupt:
-            if signals.received is not None:
+        except KeyboardInterrupt as interruption:
+            if signals.received is not None or isinstance(interruption, Terminated):
                 if first < done < steps and members[0].checkpoints.last_step != done:
                     state = estimated()
                     if pending:

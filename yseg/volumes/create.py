@@ -148,24 +148,53 @@ def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_
       InputError: see `check_output`; or the place cannot be written to.
       OSError: the disk is full, or the finished volume cannot get its name; it is kept then, and the message says where.
     """
-    name, header = f"{flag}={spec}", Header(kind, pixel_size_nm, section_nm, classes, start)
+    header = Header(kind, pixel_size_nm, section_nm, classes, start)
     check_output(spec, overwrite, flag, format=format, inputs=inputs, dtype=dtype)
-    found, title = _format_of(spec, format, name), _title(spec)
+    with _new(spec, overwrite, flag, format, inputs) as (folder, write), _scratch(folder) as scratch:
+        store = new_array(scratch, shape, dtype, pixel_size_nm, section_nm=section_nm, lasting=False)
+        yield store
+        write(store, header)
+
+
+def write_volume(spec: str, voxels: ts.TensorStore, header: Header, *, overwrite: bool = False, flag: str = "--output",
+                 format: str | None = None, inputs: Mapping[str, str] | None = None) -> None:
+    """Write a volume whose voxels are all there, in an array that can be read; whole or not at all, see `create_volume`.
+
+    Args:
+      spec, overwrite, flag, format, inputs: see `check_output`.
+      voxels: TensorStore [z, y, x].
+      header: what they mean.
+
+    Raises:
+      InputError, OSError: see `create_volume`.
+    """
+    check_output(spec, overwrite, flag, format=format, inputs=inputs, dtype=voxels.dtype.numpy_dtype)
+    with _new(spec, overwrite, flag, format, inputs) as (_, write):
+        write(voxels, header)
+
+
+@contextlib.contextmanager
+def _new(spec: str, overwrite: bool, flag: str, format: str | None,
+         inputs: Mapping[str, str] | None) -> Iterator[tuple[Path, Callable[[ts.TensorStore, Header], None]]]:
+    """A new output that gets its name when the block ends well: (its folder, a function that writes it of its voxels)."""
+    name, title = f"{flag}={spec}", _title(spec)
+    found = _format_of(spec, format, name)
     with _full_disk(tempfile.gettempdir() if is_bucket(spec) else spec), contextlib.ExitStack() as stack:
         try:
             place = stack.enter_context(_place(spec, found, overwrite, name))
             folder = place if found.is_folder else place.parent
-            scratch = stack.enter_context(_scratch(folder))
             stack.enter_context(_removed_on_error(folder))
         except OSError as error:
             if error.errno in _FULL:
                 raise
             raise InputError(f"{name}: cannot be created ({error.strerror})") from error
-        store = new_array(scratch, shape, dtype, pixel_size_nm, section_nm=section_nm, lasting=False)
-        yield store
-        found.write(store, place, header, title)
-        if not is_bucket(spec) and (overwrite or not found.is_folder):  # something else may have taken its place in the meantime
-            check_output(spec, overwrite, flag, format=format, inputs=inputs)
+
+        def write(voxels: ts.TensorStore, header: Header) -> None:
+            found.write(voxels, place, header, title)
+            if not is_bucket(spec) and (overwrite or not found.is_folder):  # something else may have taken its place meanwhile
+                check_output(spec, overwrite, flag, format=format, inputs=inputs)
+
+        yield folder, write
 
 
 def _title(spec):
