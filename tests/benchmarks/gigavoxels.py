@@ -41,7 +41,7 @@ class Processes:
 
     def __init__(self, given: argparse.Namespace, output: Path, scheduler: str) -> None:
         command = [sys.executable, "-m", "launch.segment", f"--workdir={given.workdir}", f"--image={given.folder}/image.zarr",
-                   f"--output={output}", f"--scheduler={scheduler}"]
+                   f"--pixel_size_nm={SIZE_NM}", f"--output={output}", f"--scheduler={scheduler}"]
         self._log = open(given.folder / "log.txt", "a+")  # noqa: SIM115 - as long as the process
         self._from = self._log.tell()
         self.client = subprocess.Popen(command, stderr=self._log, stdout=self._log)
@@ -153,8 +153,8 @@ def share_in_network(given: argparse.Namespace) -> str:
         return result
 
     segmentation.TrainedNetwork.predictor, segmentation.compute_block = timed, block
-    yseg.segment(given.workdir, f"{given.folder}/image.zarr", given.folder / "share.zarr", region=":128,:,:", quiet=True,
-                 part="0/2")
+    yseg.segment(given.workdir, f"{given.folder}/image.zarr", given.folder / "share.zarr", pixel_size_nm=SIZE_NM, quiet=True,
+                 part="0/16")
     return f"share of the time in the network, this process: {spent[0] / spent[1]:.2f}"
 
 

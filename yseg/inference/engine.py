@@ -214,9 +214,10 @@ def _own_workers(distributed, scheduler):
     workers = {}
     for number in range(count):
         own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-        own |= {_CORES: ",".join(map(str, cores[number % len(cores)::count])), "DASK_LOGGING__DISTRIBUTED": "critical"}
+        own |= {_CORES: ",".join(map(str, cores[number % len(cores)::count]))}
         workers[number] = {"cls": distributed.Nanny, "options": {
-            "nthreads": 1, "memory_limit": 0, "env": own, "dashboard_address": ":0", "host": "127.0.0.1"}}
+            "nthreads": 1, "memory_limit": 0, "env": own, "dashboard_address": ":0", "host": "127.0.0.1",
+            "silence_logs": logging.CRITICAL}}
     return workers
 
 
