@@ -112,7 +112,7 @@ def killed(given: argparse.Namespace, output: Path, expected: Path) -> str:
             os.kill(number, signal.SIGKILL)
         if what == "worker":  # it is replaced, and this goes on until the next kill
             running.watch(lambda running=running, before=before: running.done() >= before + 6)
-            running.client.send_signal(signal.SIGINT)
+            running.client.send_signal(signal.SIGTERM)
         running.client.wait() if what else running.watch(lambda: False)
     differ = _differing(output, expected)
     return f"killed: {', '.join(said)}; {differ} voxels differ"
