@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import math
+import secrets
 import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -40,9 +41,9 @@ _MAPS = 8  # of the network's first level that are in memory at once
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """What is segmented, and how: all that who computes a block has to know. Two of one identity and place are the same.
+    """What is segmented, and how: all that who computes a block has to know. Copies of it, such as those of workers, are equal.
 
-    identity: of all that the voxels depend on; place: of the voxels on their way; network, known: with which and what;
+    identity: another for each call of `begin`; place: of the voxels on their way; network, known: with which and what;
     region: in voxels of the files; block: shape of the blocks; kinds: what is kept, by kind of output; threshold: of foreground.
     """
 
@@ -110,8 +111,7 @@ def begin(network: TrainedNetwork, known: Domain, volume: Volume, region: Box, *
            "threshold": threshold, "inference": dataclasses.asdict(config.inference)}
     staged = Staged(place_of(output))
     staged.begin(job, types, region.shape, file_shape(shape), discard=discard, name=f"--output={output}")
-    identity = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
-    return Segmentation(identity, staged.place, network, known, region, shape, kinds, threshold)
+    return Segmentation(secrets.token_hex(8), staged.place, network, known, region, shape, kinds, threshold)
 
 
 def compute_block(job: Segmentation, number: int, tell: Tell) -> int:
@@ -192,7 +192,7 @@ class _Opened(NamedTuple):
     tilings: Tilings
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=1)  # of the last job: the next opens its volume anew, which may have changed
 def _opened(job: Segmentation) -> _Opened:
     config = job.network.config
     volume, blocks = open_domain(job.known, config.sampling, "-", with_labels=False), job.blocks
