@@ -26,7 +26,7 @@ Work = Callable[[Any, int, Tell], int]  # (what all blocks share, number of the 
 
 _AT_ONCE = 16  # blocks that a scheduler knows of, at least; for each thread of the workers two
 _CONNECT_SECONDS = 30.0
-_CORES = "YSEG_CORES"  # which those are, in a worker's environment
+_CORE = "YSEG_CORE"  # which that is, in a worker's environment
 _JOIN_SECONDS = 300.0  # within which a worker of SLURM finds the scheduler
 
 
@@ -147,10 +147,10 @@ def _same(shared):
 
 
 def _silently(work, shared, item):
-    """Compute a block on a worker, which keeps to its cores: XLA then makes as many threads as it has."""
+    """Compute a block on a worker, which keeps to its core if it has one: XLA then makes one thread."""
     _plain_exceptions()
-    if os.environ.get(_CORES):
-        os.sched_setaffinity(0, map(int, os.environ[_CORES].split(",")))
+    if os.environ.get(_CORE):
+        os.sched_setaffinity(0, {int(os.environ[_CORE])})
     try:
         return work(shared, item, lambda voxels: None)
     except InputError as error:  # returned, as what is raised is tried again
@@ -208,13 +208,15 @@ def _cluster(distributed, workers, options):
 
 
 def _own_workers(distributed, scheduler):
-    """Workers of this machine: one for each GPU, else one for each core; or as many as "local:N" says, which share the cores."""
+    """Workers of this machine: one for each GPU, else one for each core; or as many as "local:N" says. One without a GPU keeps to one core.
+
+    A convolution is summed up in another order on another number of cores, and its last bits are others.
+    """
     gpus, cores = parallel.gpus(), sorted(os.sched_getaffinity(0))
     count = int(scheduler.partition(":")[2] or len(gpus) or len(cores))
     workers = {}
     for number in range(count):
-        own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {}
-        own |= {_CORES: ",".join(map(str, cores[number % len(cores)::count]))}
+        own = {"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {_CORE: str(cores[number % len(cores)])}
         workers[number] = {"cls": distributed.Nanny, "options": {
             "nthreads": 1, "memory_limit": 0, "env": own, "dashboard_address": ":0", "host": "127.0.0.1",
             "silence_logs": logging.CRITICAL}}

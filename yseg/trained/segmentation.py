@@ -1,7 +1,8 @@
 """The segmentation of a volume as a job: blocks that are computed one by one, by one process or many, and then written.
 
 What is done is not lost when a process ends, however it does: the same command goes on with what is missing, and the number of
-processes may be another one. A block has the same voxels whoever computes it. See `yseg.volumes.staged` for where they are.
+processes may be another one. A block has the same voxels whoever computes it, to rounding, and to the bit where processes have as
+many cores. See `yseg.volumes.staged` for where they are.
 """
 
 import dataclasses
