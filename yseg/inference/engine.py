@@ -208,9 +208,10 @@ def _cluster(distributed, workers, options):
 
 
 def _own_workers(distributed, scheduler):
-    """Workers of this machine: one for each GPU, else one for each core; or as many as "local:N" says. One without a GPU keeps to one core.
+    """Workers of this machine: one for each GPU, else one for each core; or as many as "local:N" says.
 
-    A convolution is summed up in another order on another number of cores, and its last bits are others.
+    One without a GPU keeps to one core: a convolution is summed up in another order on another number of cores, and its last bits
+    are others.
     """
     gpus, cores = parallel.gpus(), sorted(os.sched_getaffinity(0))
     count = int(scheduler.partition(":")[2] or len(gpus) or len(cores))
