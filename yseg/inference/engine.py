@@ -4,6 +4,7 @@ A block is a function of what is the same for all of them and of its number. It 
 none is lost with a process, and doing it twice does no harm. Dask is needed only where it is asked for.
 """
 
+import concurrent.futures
 import contextlib
 import copyreg
 import itertools
@@ -111,6 +112,14 @@ def _on_cluster(work, shared, items, scheduler, tell) -> Iterator[tuple[int, Bas
     """The blocks that failed on the workers of a scheduler, with why."""
     distributed = _distributed("--scheduler")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told by us
+    try:
+        yield from _given_out(distributed, work, shared, items, scheduler, tell)
+    except (distributed.comm.CommClosedError, concurrent.futures.CancelledError, TimeoutError) as error:
+        raise BlocksFailedError(f"--scheduler={scheduler}: the scheduler is gone; the same command goes on") from error
+
+
+def _given_out(distributed, work, shared, items, scheduler, tell):
+    """See `_on_cluster`; where the scheduler ends meanwhile, this raises what Dask says then, one thing or another."""
     with _client(distributed, scheduler) as client:
         print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
         same = client.submit(_same, shared, pure=False)  # not scattered: it would be lost with the workers that have it
@@ -134,7 +143,7 @@ def _on_cluster(work, shared, items, scheduler, tell) -> Iterator[tuple[int, Bas
             else:
                 error = future.exception() if future.status == "error" else None
                 if error is None:
-                    raise BlocksFailedError(f"--scheduler={scheduler}: the scheduler is gone; the same command goes on")
+                    raise concurrent.futures.CancelledError
                 if isinstance(error, ImportError):
                     raise InputError(f"--scheduler={scheduler}: its workers must have yseg ({first_line(error)})") from error
                 yield item, error
