@@ -56,7 +56,7 @@ class Slurm:
     """A running SLURM; `environment` is that of its commands."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._daemons = folder, list[subprocess.Popen]()
+        self._folder, self._daemons, self._hurried = folder, list[subprocess.Popen](), set[str]()
         self.environment = {**os.environ, "SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin"}
         with contextlib.ExitStack() as sockets:
             free = [sockets.enter_context(socket.socket()) for _ in range(3)]
@@ -110,9 +110,10 @@ class Slurm:
 
     def _has(self, job, wanted):
         states = self.states(job)
-        if "PENDING" in states:  # what is queued again waits for two minutes
-            with contextlib.suppress(subprocess.CalledProcessError):
-                self.run("scontrol", "update", f"JobId={job}", "StartTime=now", stderr=subprocess.DEVNULL)
+        if "PENDING" in states and job not in self._hurried:  # what is queued again waits for two minutes
+            with contextlib.suppress(subprocess.CalledProcessError):  # at once its credential would still be revoked
+                self.run("scontrol", "update", f"JobId={job}", "StartTime=now+5", stderr=subprocess.DEVNULL)
+                self._hurried.add(job)
         return all(state in wanted for state in states)
 
     def _wait(self, until, seconds):
