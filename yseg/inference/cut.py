@@ -33,8 +33,8 @@ def block_shape(shape: tuple[int, int, int], ratio: float, stride: int, *, avera
     sections = shape[0] if shape[0] <= 1.5 * wanted else wanted
     voxels = 2 * LARGEST // (voxel_bytes + 1)
     if whole_sections:
-        room = max(1, voxels // (shape[1] * shape[2]) // CHUNK[0]) * CHUNK[0]
-        return min(sections, room), shape[1], shape[2]
+        room = max(1, voxels // (shape[1] * shape[2]))
+        return min(sections, room // CHUNK[0] * CHUNK[0] or room), shape[1], shape[2]
     largest = max(CHUNK[1], math.isqrt(voxels // sections) // CHUNK[1] * CHUNK[1])
     tiles = max(1, min(round(_SIDE / stride), int(largest / (stride * ratio))))
     side = min(max(CHUNK[1], int(tiles * stride * ratio) // CHUNK[1] * CHUNK[1]), largest)

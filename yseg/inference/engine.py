@@ -123,18 +123,18 @@ def _given_out(distributed, work, shared, items, scheduler, tell):
     with _client(distributed, scheduler) as client:
         print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
         same = client.submit(_same, shared, pure=False)  # not scattered: it would be lost with the workers that have it
-        waiting, known = iter(items), dict[str, Any]()
+        waiting, known = iter(items), dict[str, int]()
 
         def submit():
             count = max(_AT_ONCE, 2 * sum(client.nthreads().values())) - len(known)
             for item in itertools.islice(waiting, max(0, count)):
                 future = client.submit(_silently, work, same, item, retries=TRIES - 1, pure=False)
-                known[future.key] = (item, future)
+                known[future.key] = item
                 yield future
 
         completed = distributed.as_completed(submit())
         for future in completed:
-            item, _ = known.pop(future.key)
+            item = known.pop(future.key)
             if future.status == "finished":
                 voxels = future.result()
                 if isinstance(voxels, InputError):
