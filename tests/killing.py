@@ -1,10 +1,11 @@
-"""A training in a process of its own that is killed on its way."""
+"""Processes that are killed on their way: a training in one of its own, the workers of Dask."""
 
 import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from yseg.config_json import to_json
 from yseg.training.recorder import read_metrics
@@ -27,3 +28,16 @@ def train_and_kill(config, workdir, last):
     time.sleep(chance.random() * 0.05)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+
+
+def workers_below(number):
+    """The processes of Dask's workers that a process has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            if parent == number and b"spawn_main" in (path.parent / "cmdline").read_bytes():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found

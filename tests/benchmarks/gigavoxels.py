@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.killing import workers_below
+
 SHAPE, TILE = (512, 2048, 2048), (64, 1024, 1024)
 SIZE_NM = 5.0
 
@@ -47,22 +49,10 @@ class Processes:
         self.client = subprocess.Popen(command, stderr=self._log, stdout=self._log)
         self.output, self.largest = output, {"client": 0, "worker": 0}
 
-    def workers(self) -> list[int]:
-        """The processes of Dask's workers."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                parent = int(path.read_text().rpartition(")")[2].split()[1])
-                if parent == self.client.pid and b"spawn_main" in (path.parent / "cmdline").read_bytes():
-                    found.append(int(path.parent.name))
-            except OSError:
-                continue
-        return found
-
     def watch(self, until) -> None:
         """Note the largest memory until something holds, or the end."""
         while self.client.poll() is None and not until():
-            for name, numbers in (("client", [self.client.pid]), ("worker", self.workers())):
+            for name, numbers in (("client", [self.client.pid]), ("worker", workers_below(self.client.pid))):
                 self.largest[name] = max([self.largest[name], *map(_peak_bytes, numbers)])
             time.sleep(0.2)
 
@@ -104,7 +94,7 @@ def killed(given: argparse.Namespace, output: Path, expected: Path) -> str:
         running = Processes(given, output, "local:2")
         before = running.done()
         running.watch(lambda running=running, before=before: running.done() >= before + 3)
-        workers = running.workers()
+        workers = workers_below(running.client.pid)
         if what:
             said.append(f"{what} after {running.done()} blocks")
         hit = {"client": [running.client.pid], "worker": workers[:1], "all": [running.client.pid, *workers], "": []}[what]

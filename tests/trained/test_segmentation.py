@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import workers_below
 from tiny import experiment
 
 import yseg
@@ -158,20 +159,6 @@ def test_a_scheduler_that_is_killed_ends_the_command_which_then_goes_on(run, in_
             process.wait()
     assert start(tmp_path, run, output).wait() == 0
     assert_same(output, in_blocks)
-
-
-def workers_below(pid):
-    """The processes of Dask's workers that a process has started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-            command = (path.parent / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if parent == pid and b"spawn_main" in command:
-            found.append(int(path.parent.name))
-    return found
 
 
 def test_parts_leave_no_output_until_the_command_without_them(run, in_blocks, tmp_path):
