@@ -30,6 +30,7 @@ def define(values):
                         flag_values=values)
     flags.DEFINE_string("unlabelled", None, "which of its label values mean 'not labelled', written as in --foreground",
                         flag_values=values)
+    program.define_scheduler(values)
     flags.DEFINE_string("region", None, "a part of it, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     program.define_threshold(values)
     program.define_augmentation(values)
@@ -39,14 +40,18 @@ def define(values):
 
 def main(values):
     """Evaluate, print a table and the IoU."""
-    from yseg.report import print_table  # needs Matplotlib, for which --help and a bad flag need not wait
+    # These need JAX and Matplotlib, for which --help and a bad flag need not wait.
+    from yseg.inference.engine import serves
+    from yseg.report import print_table
 
+    if serves(values.scheduler):
+        return
     results = yseg.evaluate(
         program.network(values), image=values.image, labels=values.labels, pixel_size_nm=values.pixel_size_nm,
         foreground=values.foreground, unlabelled=values.unlabelled, region=values.region, threshold=values.threshold,
         domain=values.domain, batch_statistics=values.batch_statistics, test_time_augmentation=values.test_time_augmentation,
         plausible_objects=values.plausible_objects, adapted=values.adapted, moved=program.moved(values),
-        **program.reading(values))
+        scheduler=values.scheduler, **program.reading(values))
     print_table([{"score": name, "value": results[name]} for name in COLUMNS], ["score", "value"],
                 values.workdir or values.model)
     print("IoU undefined" if results["iou"] is None else f"IoU {results['iou']:.4f}")

@@ -248,6 +248,13 @@ def define_threshold(values):
                  flag_values=values)
 
 
+def define_scheduler(values):
+    """The flag --scheduler of programs that compute in blocks."""
+    flags.DEFINE_string("scheduler", "", "who computes the blocks: empty = this process; local = a worker for each GPU or core of"
+                        " this machine, local:N = N of them, of one core each; slurm = the tasks of srun, the first of which"
+                        " gives them out; or a Dask scheduler's address, tcp://HOST:8786, or file, FILE.json", flag_values=values)
+
+
 def print_end(last):
     """Say how a training ended, which `last` tells, see `yseg.train`."""
     print(f"{last['workdir']}: trained for {last['step']} steps", flush=True)

@@ -32,9 +32,7 @@ def define(values):
     program.define_reading(values)
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists and yseg wrote it", flag_values=values)
-    flags.DEFINE_string("scheduler", "", "who computes the blocks: empty = this process; local = a worker for each GPU or core of"
-                        " this machine, local:N = N of them, of one core each; slurm = the tasks of srun, the first of which"
-                        " gives them out; or a Dask scheduler's address, tcp://HOST:8786, or file, FILE.json", flag_values=values)
+    program.define_scheduler(values)
     flags.DEFINE_string("part", "", "i/n, with i from 0 to n - 1: only this share of the blocks, and no output yet; the command"
                         " without it does what is missing and writes the output", flag_values=values)
     flags.DEFINE_string("block", "", "z,y,x: the sections, rows and columns of a block, on which the memory depends; empty = they"
@@ -49,12 +47,10 @@ def define(values):
 def main(values):
     """Segment."""
     # These need TensorStore and JAX, for which --help and a bad flag need not wait.
-    from yseg.inference.engine import check_scheduler, is_worker, serve
+    from yseg.inference.engine import serves
     from yseg.volumes.create import outputs_of
 
-    check_scheduler(values.scheduler)
-    if is_worker(values.scheduler):
-        serve()
+    if serves(values.scheduler):
         return
     yseg.segment(
         program.network(values), values.image, values.output, pixel_size_nm=values.pixel_size_nm, region=values.region,

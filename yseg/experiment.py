@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -22,19 +22,20 @@ from yseg.data.normalise import normalised
 from yseg.data.split import split
 from yseg.data.tissue import is_found, part_of_region
 from yseg.files import write_whole
-from yseg.inference.blocks import Blocks
-from yseg.inference.engine import check_scheduler
-from yseg.inference.outputs import OUTPUT_TYPES, score
-from yseg.inference.outside import in_files
+from yseg.inference.copies import shared_copy
+from yseg.inference.engine import check_scheduler, engine
+from yseg.inference.outputs import OUTPUT_TYPES
 from yseg.metrics.counts import scores
 from yseg.metrics.objects import object_scores
-from yseg.report import overlay, progress
+from yseg.report import overlay
 from yseg.runs.choice import read_choice
 from yseg.runs.folder import REPORT, read_config, reporting
 from yseg.runs.moved import Moved, check_there
 from yseg.runs.population import train_population
-from yseg.runs.samples import copying, middle_section
+from yseg.runs.samples import middle_section
 from yseg.runs.stages import adapting, finetuning
+from yseg.trained.applied import Applied, chosen_block
+from yseg.trained.evaluation import evaluated
 from yseg.trained.export import export
 from yseg.trained.names import in_a_name, name_in_files, title_of
 from yseg.trained.network import TrainedNetwork, network_of
@@ -132,7 +133,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
              domain: str = "target", batch_statistics: str | None = None,
              test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
              unlabelled: str | None = None, adapted: bool | None = None, moved: Moved | None = None,
-             quiet: bool = False, **reading: Unpack[Reading]) -> dict[str, Any]:
+             scheduler: str = "", quiet: bool = False, **reading: Unpack[Reading]) -> dict[str, Any]:
     """Score a trained network against labels, at the volume's own voxels.
 
     Args:
@@ -151,6 +152,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       adapted: of the folder of a run of self-training: the adapted network, or (False) that which it started from; None = that
         which was chosen, see `yseg.runs.choice`.
       moved: of the folder of a run: where its volumes are now, see `yseg.load_run`.
+      scheduler: who computes: "" = this process, or workers of Dask, see `yseg.inference.engine.check_scheduler`.
       quiet: show no progress.
       **reading: of the image, see `yseg.data.domain.Reading`.
 
@@ -166,6 +168,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
     """
     began = time.perf_counter()
+    check_scheduler(scheduler)
     given = network_of(workdir, adapted, moved)
     if threshold == MATCHED and domain == "source" and not image:
         raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
@@ -183,10 +186,10 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         check_rule(volume, known.foreground, [part], background_alone=True)
     shown = middle_section(part.moved(volume.offset))
     kept = box if math.prod(box.shape) <= OBJECT_VOXELS else shown
-    predicted = np.zeros(kept.shape, np.uint8)
-    found = in_files(network.predict(volume, [part]), volume.place, box, config.model.classes)
-    blocks = copying(_with_progress(found, box, "Evaluating", quiet), kept, predicted, number)
-    counts = score(blocks, volume.classes_in_files, box, thresholds=(number,), classes=config.model.classes)
+    applied = Applied(network, known, box, chosen_block(network, volume, box, [np.uint8]), number,
+                      own="" if image else domain, with_labels=True, volume=volume)
+    with engine(scheduler) as workers:
+        counts, predicted = evaluated(applied, kept, workers, quiet=quiet)
     results = {
         "experiment": config.name, "method": network.provenance.get("method"), "seed": network.provenance.get("seed"),
         "step": network.step, "batch_statistics": network.statistics,
@@ -273,15 +276,17 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
         batch_statistics or _usual_statistics(given, known))
     job = begin(network, known, volume, box, output=output, kinds=outputs, threshold=chosen_threshold(threshold, network),
                 discard=overwrite, block=block)
-    compute_missing(job, volume, part=part, scheduler=scheduler, quiet=quiet)
-    if part:
-        return output
-    picture = job.classes(shown)
-    apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
-    start = [(first or 0.0) + inner for first, inner in zip(volume.start, box.start, strict=True)]
-    for kind, spec in outputs.items():
-        header = Header(kind, volume.pixel_size_nm, apart_nm, network.config.model.classes, start)
-        write_volume(spec, job.staged.voxels(kind), header, overwrite=overwrite, format=format, inputs=read)
+    with engine(scheduler) as workers:
+        compute_missing(job, workers, part=part, quiet=quiet)
+        if part:
+            return output
+        picture = job.classes(shown)
+        apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
+        start = [(first or 0.0) + inner for first, inner in zip(volume.start, box.start, strict=True)]
+        for kind, spec in outputs.items():
+            header = Header(kind, volume.pixel_size_nm, apart_nm, network.config.model.classes, start)
+            write_volume(spec, job.staged.voxels(kind), header, overwrite=overwrite, format=format, inputs=read,
+                         copy=shared_copy(workers, quiet), within=job.staged.output(kind))
     job.staged.remove()
     if network.reports is not None:
         title = f"{network.config.name}: {title_of(known.image)}, section {shown.start[0]}"
@@ -377,13 +382,3 @@ def _scores_of_objects(volume, box, predicted):
     least = math.ceil((OBJECT_NM / volume.pixel_size_nm) ** 2)
     binary = np.where(truth < 0, np.int8(-1), (truth == 1).astype(np.int8))
     return {"object_least_voxels": least, **object_scores(binary, predicted == 1, least_voxels=least)}
-
-
-def _with_progress(blocks: Blocks, box: Box, description: str, quiet: bool) -> Iterator[tuple[Box, np.ndarray]]:
-    """The blocks, with a progress bar in sections."""
-    with progress(box.shape[0], description, unit="sections", quiet=quiet) as bar:
-        done, section = 0, box.shape[1] * box.shape[2]
-        for place, probabilities in blocks:
-            yield place, probabilities
-            done += int(np.prod(place.shape))
-            bar.update(done // section)

@@ -13,11 +13,19 @@ import pytest
 import tensorstore as ts
 
 from yseg.config import InputError
-from yseg.inference.engine import BlocksFailedError, check_scheduler, compute, part_of
+from yseg.inference.engine import BlocksFailedError, check_scheduler, engine, part_of
 
 
 def refuse(domain, array, parameters):
     raise InputError("section 9: has values that are not finite")
+
+
+def compute(folder, numbers, scheduler="", told=lambda voxels: None, **more):
+    """Have blocks of ten voxels computed; returns their results."""
+    results = {}
+    with engine(scheduler) as workers:
+        workers.compute(work, str(folder), numbers, size=lambda number: 10, tell=told, take=results.__setitem__, **more)
+    return results
 
 
 def work(folder, number, tell):
@@ -33,7 +41,7 @@ def work(folder, number, tell):
         ts.virtual_chunked(refuse, dtype=ts.uint8, shape=[9]).read().result()
     Path(f"{folder}/{number}").write_text(str(os.getpid()))
     tell(10)
-    return 10
+    return number**2
 
 
 def done(folder):
@@ -44,7 +52,7 @@ def done(folder):
 def test_a_block_that_fails_is_tried_again_and_the_others_are_done(tmp_path, scheduler):
     told = []
     with pytest.raises(BlocksFailedError, match=r"^1 of the blocks failed, such as the 3rd: no answer for block 3; the same co"):
-        compute(work, str(tmp_path), [0, 1, 2, 3, 4, 6], scheduler=scheduler, tell=told.append, name="the {}rd".format)
+        compute(tmp_path, [0, 1, 2, 3, 4, 6], scheduler, told.append, name="the {}rd".format)
     assert done(tmp_path) == {0, 1, 2, 4, 6}
     assert [len((tmp_path / f"tries_{number}").read_text()) for number in (0, 2, 3)] == [1, 2, 3]
     assert sum(told) == 50
@@ -53,14 +61,14 @@ def test_a_block_that_fails_is_tried_again_and_the_others_are_done(tmp_path, sch
 @pytest.mark.parametrize("scheduler", ["", pytest.param("local:1", marks=pytest.mark.slow)])
 def test_what_the_user_has_to_change_is_raised_at_once(tmp_path, scheduler):
     with pytest.raises(InputError, match=r"^section 9: has values"):
-        compute(work, str(tmp_path), [7, *range(100, 200)], scheduler=scheduler, tell=lambda voxels: None)
+        compute(tmp_path, [7, *range(100, 200)], scheduler)
     assert len((tmp_path / "tries_7").read_text()) == 1
     assert len(done(tmp_path)) < 100
 
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_its_block_done_by_another(tmp_path):
-    compute(work, str(tmp_path), [0, 5, 6], scheduler="local:2", tell=lambda voxels: None)
+    assert compute(tmp_path, [0, 5, 6], "local:2") == {0: 0, 5: 25, 6: 36}
     assert done(tmp_path) == {0, 5, 6}
     assert (tmp_path / "5").read_text() not in ("", str(os.getpid()))
 
@@ -78,9 +86,9 @@ def test_a_scheduler_that_others_started_is_used_by_its_address_and_by_its_file(
             time.sleep(0.05)
         worker = [sys.executable, "-m", "distributed.cli.dask_worker", f"--scheduler-file={file}", "--nthreads=1"]
         started.append(subprocess.Popen(worker, env=environment, stderr=subprocess.DEVNULL))
-        compute(work, str(tmp_path), [0, 1, 2], scheduler=str(file), tell=lambda voxels: None)
+        compute(tmp_path, [0, 1, 2], str(file))
         address = json.loads(file.read_text())["address"]
-        compute(work, str(tmp_path), [4, 6], scheduler=address, tell=lambda voxels: None)
+        compute(tmp_path, [4, 6], address)
     finally:
         for process in started[::-1]:
             process.terminate()

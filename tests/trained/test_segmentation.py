@@ -17,7 +17,7 @@ from tiny import experiment
 
 import yseg
 from yseg.config import Inference
-from yseg.trained import segmentation
+from yseg.trained import applied, segmentation
 from yseg.volumes.arrays import create_array
 from yseg.volumes.staged import place_of
 from yseg.volumes.volume import open_volume
@@ -192,8 +192,8 @@ def test_blocks_without_tissue_are_not_computed(run, tmp_path, monkeypatch):
     with create_array(mask, values.shape, np.uint8, SIZE_NM) as store:
         store.write(values).result()
     predicted = []
-    usual = segmentation.in_files
-    monkeypatch.setattr(segmentation, "in_files", lambda blocks, place, box, classes: predicted.append(box)
+    usual = applied.in_files
+    monkeypatch.setattr(applied, "in_files", lambda blocks, place, box, classes: predicted.append(box)
                         or usual(blocks, place, box, classes))
     segment(run, tmp_path / "a.zarr", mask=mask)
     assert [(box.start, box.stop) for box in predicted] == [((0, 0, 0), (4, 32, 64)), ((4, 64, 64), (7, 70, 100))]

@@ -7,6 +7,7 @@ none is lost with a process, and doing it twice does no harm. Dask is needed onl
 import concurrent.futures
 import contextlib
 import copyreg
+import functools
 import itertools
 import logging
 import os
@@ -23,7 +24,7 @@ from yseg.volumes.opened import first_line
 LOCAL, SLURM = "local", "slurm"
 TRIES = 3  # of a block
 Tell = Callable[[int], object]  # is told of so many more voxels
-Work = Callable[[Any, int, Tell], int]  # (what all blocks share, number of the block, tell) -> its voxels
+Work = Callable[[Any, int, Tell], Any]  # (what all blocks share, number of the block, tell of its voxels) -> a result
 
 _AT_ONCE = 16  # blocks that a scheduler knows of, at least; for each thread of the workers two
 _CONNECT_SECONDS = 30.0
@@ -62,37 +63,66 @@ def check_scheduler(scheduler: str, flag: str = "--scheduler") -> None:
         _distributed(flag)
 
 
-def compute(work: Work, shared: Any, items: Iterable[int], *, scheduler: str = "", tell: Tell,
-            name: Callable[[int], str] = str) -> None:
-    """Compute blocks.
+class Engine:
+    """Who computes, see `engine`."""
 
-    Args:
-      work: what computes one; a function of a module, and deterministic.
-      shared: its first argument; picklable if there is a scheduler.
-      items: numbers of the blocks.
-      scheduler: "" = this process; else see `check_scheduler`.
-      tell: told of voxels that are done, or, in this process, on their way.
-      name: of a block, for messages.
+    def __init__(self, give_out: Callable[..., Iterable[tuple[int, BaseException]]]) -> None:
+        """`give_out`: (work, shared, items, size, tell, take) -> the items that failed, with why."""
+        self._give_out = give_out
+
+    def compute(self, work: Work, shared: Any, items: Iterable[int], *, size: Callable[[int], int], tell: Tell,
+                take: Callable[[int, Any], object] | None = None, name: Callable[[int], str] = str) -> None:
+        """Compute blocks.
+
+        Args:
+          work: what computes one; a function of a module, and deterministic.
+          shared: its first argument; picklable if there is a scheduler.
+          items: numbers of the blocks.
+          size: voxels of one.
+          tell: told of voxels that are done, or, in this process, on their way as `work` tells of them.
+          take: is given each block's number and result, in any order.
+          name: of a block, for messages.
+
+        Raises:
+          InputError: the first of a block, at once; or the workers lack yseg.
+          BlocksFailedError: some blocks failed on every try, and all others are done; or the scheduler is gone.
+          OSError: the disk refuses, at once.
+        """
+        failed = dict(self._give_out(work, shared, items, size, tell, take or (lambda item, result: None)))
+        if failed:
+            first = next(iter(failed))
+            raise BlocksFailedError(f"{len(failed)} of the blocks failed, such as {name(first)}: {first_line(failed[first])};"
+                                    " the same command tries them again")
+
+
+@contextlib.contextmanager
+def engine(scheduler: str = "") -> Iterator[Engine]:
+    """A context manager that yields an Engine: of this process, or of the workers that a scheduler has; see `check_scheduler`.
 
     Raises:
-      InputError: the first of a block, at once; or the scheduler is not there.
-      BlocksFailedError: some blocks failed on every try; all others are done.
-      OSError: the disk refuses, at once.
+      InputError: the scheduler is not there.
+      BlocksFailedError: it is gone.
     """
-    failed = dict((_on_cluster if scheduler else _here)(work, shared, items, scheduler, tell))
-    if failed:
-        first = next(iter(failed))
-        raise BlocksFailedError(f"{len(failed)} of the blocks failed, such as {name(first)}: {first_line(failed[first])};"
-                                " the same command tries them again")
+    if not scheduler:
+        yield Engine(_here)
+        return
+    distributed = _distributed("--scheduler")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told by us
+    try:  # where a scheduler ends meanwhile, Dask says one thing or another
+        with _client(distributed, scheduler) as client:
+            print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
+            yield Engine(functools.partial(_on_cluster, distributed, client, scheduler))
+    except (distributed.comm.CommClosedError, concurrent.futures.CancelledError, TimeoutError) as error:
+        raise BlocksFailedError(f"--scheduler={scheduler}: the scheduler is gone; the same command goes on") from error
 
 
-def _here(work, shared, items, scheduler, tell) -> Iterator[tuple[int, BaseException]]:
+def _here(work, shared, items, size, tell, take) -> Iterator[tuple[int, BaseException]]:
     """The blocks that failed in this process, with why."""
     for item in items:
         error: BaseException | None = None
         for _ in range(TRIES):
             try:
-                work(shared, item, tell)
+                take(item, work(shared, item, tell))
                 break
             except InputError:
                 raise
@@ -108,47 +138,36 @@ def _here(work, shared, items, scheduler, tell) -> Iterator[tuple[int, BaseExcep
 # --- Dask ---
 
 
-def _on_cluster(work, shared, items, scheduler, tell) -> Iterator[tuple[int, BaseException]]:
+def _on_cluster(distributed, client, scheduler, work, shared, items, size, tell, take):
     """The blocks that failed on the workers of a scheduler, with why."""
-    distributed = _distributed("--scheduler")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told by us
-    try:
-        yield from _given_out(distributed, work, shared, items, scheduler, tell)
-    except (distributed.comm.CommClosedError, concurrent.futures.CancelledError, TimeoutError) as error:
-        raise BlocksFailedError(f"--scheduler={scheduler}: the scheduler is gone; the same command goes on") from error
+    same = client.submit(_same, shared, pure=False)  # not scattered: it would be lost with the workers that have it
+    waiting, known = iter(items), dict[str, int]()
 
+    def submit():
+        count = max(_AT_ONCE, 2 * sum(client.nthreads().values())) - len(known)
+        for item in itertools.islice(waiting, max(0, count)):
+            future = client.submit(_silently, work, same, item, retries=TRIES - 1, pure=False)
+            known[future.key] = item
+            yield future
 
-def _given_out(distributed, work, shared, items, scheduler, tell):
-    """See `_on_cluster`; where the scheduler ends meanwhile, this raises what Dask says then, one thing or another."""
-    with _client(distributed, scheduler) as client:
-        print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
-        same = client.submit(_same, shared, pure=False)  # not scattered: it would be lost with the workers that have it
-        waiting, known = iter(items), dict[str, int]()
-
-        def submit():
-            count = max(_AT_ONCE, 2 * sum(client.nthreads().values())) - len(known)
-            for item in itertools.islice(waiting, max(0, count)):
-                future = client.submit(_silently, work, same, item, retries=TRIES - 1, pure=False)
-                known[future.key] = item
-                yield future
-
-        completed = distributed.as_completed(submit())
-        for future in completed:
-            item = known.pop(future.key)
-            if future.status == "finished":
-                voxels = future.result()
-                if isinstance(voxels, InputError):
-                    raise voxels
-                tell(voxels)
-            else:
-                error = future.exception() if future.status == "error" else None
-                if error is None:
-                    raise concurrent.futures.CancelledError
-                if isinstance(error, ImportError):
-                    raise InputError(f"--scheduler={scheduler}: its workers must have yseg ({first_line(error)})") from error
-                yield item, error
-            for more in submit():
-                completed.add(more)
+    completed = distributed.as_completed(submit())
+    for future in completed:
+        item = known.pop(future.key)
+        if future.status == "finished":
+            result = future.result()
+            if isinstance(result, InputError):
+                raise result
+            take(item, result)
+            tell(size(item))
+        else:
+            error = future.exception() if future.status == "error" else None
+            if error is None:
+                raise concurrent.futures.CancelledError
+            if isinstance(error, ImportError):
+                raise InputError(f"--scheduler={scheduler}: its workers must have yseg ({first_line(error)})") from error
+            yield item, error
+        for more in submit():
+            completed.add(more)
 
 
 def _same(shared):
@@ -236,13 +255,16 @@ def _own_workers(distributed, scheduler):
 # --- SLURM ---
 
 
-def is_worker(scheduler: str) -> bool:
-    """Whether this process is to serve another one's scheduler: under SLURM all tasks but the first."""
-    return scheduler == SLURM and os.environ.get("SLURM_PROCID", "0") != "0"
+def serves(scheduler: str) -> bool:
+    """Whether this process has served another one's scheduler: under SLURM all tasks but the first do, until it ends.
 
-
-def serve() -> None:
-    """Compute what the scheduler of the first task of SLURM gives out, until it ends."""
+    Raises:
+      InputError: see `check_scheduler`.
+      BlocksFailedError: there is no scheduler.
+    """
+    check_scheduler(scheduler)
+    if scheduler != SLURM or os.environ.get("SLURM_PROCID", "0") == "0":
+        return False
     import asyncio
     import time
 
@@ -260,6 +282,7 @@ def serve() -> None:
             await worker.finished()
 
     asyncio.run(work())
+    return True
 
 
 def _scheduler_file() -> Path:

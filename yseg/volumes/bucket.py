@@ -1,4 +1,4 @@
-"""Outputs in buckets, s3:// and gs://: a folder that is whole on this machine is copied there, metadata last.
+"""Outputs in buckets, s3:// and gs://: what is whole on this machine, or elsewhere in the bucket, is copied there, metadata last.
 
 A bucket has no renaming. While an output is copied, an object UNFINISHED lies beside it; there are no metadata yet, without which
 nothing is a volume. A killed process leaves that, and the next writing to the same place removes it.
@@ -8,12 +8,12 @@ import collections
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import tensorstore as ts
 
 from yseg.config import InputError
 from yseg.volumes.opened import first_line
+from yseg.volumes.prefix import Prefix
 from yseg.volumes.stores import ANSWER_SECONDS, in_the_cloud
 
 UNFINISHED = ".yseg-unfinished"
@@ -47,29 +47,33 @@ def announce(spec: str, name: str) -> None:
         _store(spec).write(UNFINISHED, b"yseg is writing a volume here\n").result(timeout=ANSWER_SECONDS)
 
 
-def upload(folder: Path, spec: str, name: str) -> None:
-    """Replace what lies under a URL by the files of a folder, see `names`. It is whole as soon as it has metadata.
+def upload(source: Prefix, spec: str, name: str) -> None:
+    """Replace what lies under a URL by copies of all files of a Prefix, see `names`. It is whole as soon as it has metadata.
 
     Raises:
       InputError: see `names`.
     """
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    # Metadata come after all voxels, and those of the whole after those of its levels.
-    files.sort(key=lambda path: (path.name in _METADATA, -len(path.parts) if path.name in _METADATA else 0))
     store = _store(spec)
     with _one_line(name):
-        for key in sorted((key for key in map(bytes.decode, store.list().result()) if os.path.basename(key) in _METADATA),
+        files = source.store()
+        keys = sorted(map(bytes.decode, files.list().result()))
+        # Metadata come after all voxels, and those of the whole after those of its levels.
+        keys.sort(key=lambda key: (_is_metadata(key), -key.count("/") if _is_metadata(key) else 0))
+        for key in sorted((key for key in map(bytes.decode, store.list().result()) if _is_metadata(key)),
                           key=lambda key: key.count("/")):
             store.write(key, None).result()  # from here on nothing is taken for whole
         for rest in (ts.KvStore.KeyRange("", UNFINISHED), ts.KvStore.KeyRange(f"{UNFINISHED}\0", "")):
             store.delete_range(rest).result()
         writes: collections.deque[ts.Future] = collections.deque()
-        for path in files:
-            is_voxels = path.name not in _METADATA
-            _wait(writes, _AT_ONCE if is_voxels else 0)
-            writes.append(store.write(path.relative_to(folder).as_posix(), path.read_bytes()))
+        for key in keys:
+            _wait(writes, 0 if _is_metadata(key) else _AT_ONCE)
+            writes.append(store.write(key, files.read(key).result().value))
         _wait(writes, 0)
         store.write(UNFINISHED, None).result()
+
+
+def _is_metadata(key):
+    return os.path.basename(key) in _METADATA
 
 
 def _wait(writes, left):

@@ -26,6 +26,8 @@ from yseg.volumes.header import BOTH, CLASSES, FORMATS, PROBABILITY, WHAT, Heade
 from yseg.volumes.opened import NUMBERS, check_slashes
 from yseg.volumes.ownership import check_apart, check_free
 from yseg.volumes.places import HDF5, dataset_of, file_of, is_bucket, is_url
+from yseg.volumes.prefix import Prefix
+from yseg.volumes.pyramid import Copy, copy
 from yseg.volumes.writers import hdf5, n5, precomputed, tiff, zarr
 
 _TRIES, _PAUSE_SECONDS = 100, 0.02
@@ -36,8 +38,8 @@ class _Format(NamedTuple):
     """A way to write a volume."""
 
     endings: tuple[str, ...]  # of its names
-    write: Callable[[ts.TensorStore, Path, Header, str], None]
-    is_folder: bool  # else a file; folders may be in a bucket
+    write: Callable[..., None]  # (voxels, place, header, title), and of folders how levels are copied
+    is_folder: bool  # else a file; folders may be in a bucket, and their place is a Prefix
     dtypes: tuple[str, ...] = ()  # that it can hold; empty = all
 
 
@@ -153,30 +155,41 @@ def create_volume(spec: str, shape: Sequence[int], dtype: DTypeLike, pixel_size_
     with _new(spec, overwrite, flag, format, inputs) as (folder, write), _scratch(folder) as scratch:
         store = new_array(scratch, shape, dtype, pixel_size_nm, section_nm=section_nm, lasting=False)
         yield store
-        write(store, header)
+        write(store, header, copy)
 
 
 def write_volume(spec: str, voxels: ts.TensorStore, header: Header, *, overwrite: bool = False, flag: str = "--output",
-                 format: str | None = None, inputs: Mapping[str, str] | None = None) -> None:
+                 format: str | None = None, inputs: Mapping[str, str] | None = None, copy: Copy = copy,
+                 within: Prefix | None = None) -> None:
     """Write a volume whose voxels are all there, in an array that can be read; whole or not at all, see `create_volume`.
 
     Args:
       spec, overwrite, flag, format, inputs: see `check_output`.
       voxels: TensorStore [z, y, x].
       header: what they mean.
+      copy: writes levels of formats that are folders, see `yseg.volumes.pyramid.copy`.
+      within: where an output in a bucket is assembled; None = on this machine.
 
     Raises:
       InputError, OSError: see `create_volume`.
     """
     check_output(spec, overwrite, flag, format=format, inputs=inputs, dtype=voxels.dtype.numpy_dtype)
+    if within is not None and is_bucket(spec):
+        name = f"{flag}={spec}"
+        bucket.announce(spec, name)
+        within.delete()
+        _format_of(spec, format, name).write(voxels, within, header, _title(spec), copy)
+        check_free(spec, overwrite, name)  # something else may be there by now
+        bucket.upload(within, spec, name)
+        return
     with _new(spec, overwrite, flag, format, inputs) as (_, write):
-        write(voxels, header)
+        write(voxels, header, copy)
 
 
 @contextlib.contextmanager
 def _new(spec: str, overwrite: bool, flag: str, format: str | None,
-         inputs: Mapping[str, str] | None) -> Iterator[tuple[Path, Callable[[ts.TensorStore, Header], None]]]:
-    """A new output that gets its name when the block ends well: (its folder, a function that writes it of its voxels)."""
+         inputs: Mapping[str, str] | None) -> Iterator[tuple[Path, Callable[[ts.TensorStore, Header, Copy], None]]]:
+    """A new output that gets its name when the block ends well: (a folder for it, a function that writes it of its voxels)."""
     name, title = f"{flag}={spec}", _title(spec)
     found = _format_of(spec, format, name)
     with _full_disk(tempfile.gettempdir() if is_bucket(spec) else spec), contextlib.ExitStack() as stack:
@@ -189,8 +202,11 @@ def _new(spec: str, overwrite: bool, flag: str, format: str | None,
                 raise
             raise InputError(f"{name}: cannot be created ({error.strerror})") from error
 
-        def write(voxels: ts.TensorStore, header: Header) -> None:
-            found.write(voxels, place, header, title)
+        def write(voxels: ts.TensorStore, header: Header, copy: Copy) -> None:
+            if found.is_folder:
+                found.write(voxels, Prefix.of(place), header, title, copy)
+            else:
+                found.write(voxels, place, header, title)
             if not is_bucket(spec) and (overwrite or not found.is_folder):  # something else may have taken its place meanwhile
                 check_output(spec, overwrite, flag, format=format, inputs=inputs)
 
@@ -234,7 +250,7 @@ def _uploaded(spec: str, overwrite: bool, name: str) -> Iterator[Path]:
         raise
     try:
         check_free(spec, overwrite, name)  # something else may be there by now
-        bucket.upload(folder, spec, name)
+        bucket.upload(Prefix.of(folder), spec, name)
     except InputError as error:
         raise InputError(f"{error}; the volume is whole and stays in {folder}") from error
     shutil.rmtree(folder, ignore_errors=True)

@@ -2,13 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import tensorstore as ts
 
 SMALLEST = 64  # the coarsest level has at most this many rows and columns
 Method = Literal["mean", "mode"]
+Copy = Callable[[ts.TensorStore, ts.TensorStore, Sequence[int]], None]  # see `copy`
 MEAN: Method = "mean"
 MODE: Method = "mode"
 

@@ -4,6 +4,7 @@
         job.json        what is made here; another job is not mixed with it
         KIND/           an array for each output, Zarr 3, of which a block writes whole files
         done/NUMBER     of each block whose voxels are all there
+        output/KIND/    in a bucket: the output while it is written
 
 Any number of processes may work on it at once, on any number of machines; each of them may be killed. A block is done twice
 with the same voxels. The output itself is written when all blocks are done, whole or not at all, see `yseg.volumes.create`.
@@ -23,9 +24,9 @@ from yseg.config import InputError
 from yseg.volumes.arrays import blosc
 from yseg.volumes.opened import first_line
 from yseg.volumes.places import dataset_of, file_of, is_bucket
-from yseg.volumes.stores import in_the_cloud
+from yseg.volumes.prefix import Prefix
 
-JOB, DONE = "job.json", "done/"
+JOB, DONE, OUTPUT = "job.json", "done/", "output"
 _READ_TOGETHER = 8  # sections that are compressed together
 
 
@@ -43,8 +44,7 @@ class Staged:
     def __init__(self, place: str) -> None:
         """Nothing is read or written yet."""
         self.place = place
-        self._spec, context = in_the_cloud(place) if is_bucket(place) else ({"driver": "file", "path": f"{place}/"}, {})
-        self._context = ts.Context(context)
+        self._files = Prefix.of(place)
 
     def begin(self, job: Mapping[str, Any], types: Mapping[str, DTypeLike], shape: Sequence[int], chunk: Sequence[int], *,
               discard: bool, name: str) -> None:
@@ -63,8 +63,7 @@ class Staged:
         """
         text = json.dumps(job, indent=2, sort_keys=True)
         try:
-            store = self._store()
-            found = store.read(JOB).result().value
+            found = self._files.read(JOB)
             if found and found.decode() != text:
                 if not discard:
                     raise InputError(f"{name}: {self.place} holds blocks of another segmentation{_difference(found, job)}; give"
@@ -72,7 +71,7 @@ class Staged:
                 self.remove()
             for kind, dtype in types.items():
                 self._create(kind, np.dtype(dtype), shape, chunk)
-            store.write(JOB, text.encode()).result()
+            self._files.write(JOB, text.encode())
         except (ValueError, OSError) as error:
             if isinstance(error, InputError):
                 raise
@@ -80,31 +79,28 @@ class Staged:
 
     def voxels(self, kind: str) -> ts.TensorStore:
         """The array [z, y, x] of a kind."""
-        return ts.open({"driver": "zarr3", "kvstore": self._below(kind)}, open=True, context=self._context).result()
+        return self._files.below(kind).array("zarr3")
+
+    def output(self, kind: str) -> Prefix:
+        """Where an output of a kind may be assembled, in the store in which it is to be."""
+        return self._files.below(OUTPUT).below(kind)
 
     def done(self) -> set[int]:
         """The numbers of the blocks that are done."""
-        keys = self._store().list(ts.KvStore.KeyRange(DONE, f"{DONE[:-1]}0")).result()  # 0 follows /
+        keys = self._files.store().list(ts.KvStore.KeyRange(DONE, f"{DONE[:-1]}0")).result()  # 0 follows /
         return {int(key.decode()[len(DONE):]) for key in keys if key.decode()[len(DONE):].isdigit()}
 
     def mark(self, number: int) -> None:
         """Say that all voxels of a block are there."""
-        self._store().write(f"{DONE}{number}", b"").result()
+        self._files.write(f"{DONE}{number}", b"")
 
     def remove(self) -> None:
         """Delete all of it; what says what it is comes last."""
-        store = self._store()
-        for rest in (ts.KvStore.KeyRange("", JOB), ts.KvStore.KeyRange(f"{JOB}\0", "")):
-            store.delete_range(rest).result()
-        store.write(JOB, None).result()
+        self._files.delete("", JOB)
+        self._files.delete(f"{JOB}\0")
+        self._files.delete()
         if not is_bucket(self.place):
             shutil.rmtree(self.place, ignore_errors=True)
-
-    def _store(self) -> ts.KvStore:
-        return ts.KvStore.open(self._spec, context=self._context).result()
-
-    def _below(self, kind: str) -> dict[str, Any]:
-        return {**self._spec, "path": f"{self._spec['path']}{kind}/"}
 
     def _create(self, kind: str, dtype: np.dtype, shape: Sequence[int], chunk: Sequence[int]) -> None:
         file = [min(int(most), max(1, int(size))) for most, size in zip(chunk, shape, strict=True)]
@@ -114,8 +110,7 @@ class Staged:
         metadata = {"shape": [int(size) for size in shape], "data_type": dtype.name, "dimension_names": ["z", "y", "x"],
                     "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": file}},
                     "codecs": [{"name": "sharding_indexed", "configuration": inner}]}
-        ts.open({"driver": "zarr3", "kvstore": self._below(kind), "metadata": metadata}, open=True, create=True,
-                context=self._context).result()
+        self._files.below(kind).array("zarr3", metadata=metadata, create=True)
 
 
 def _difference(found: bytes, job: Mapping[str, Any]) -> str:

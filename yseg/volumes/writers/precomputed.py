@@ -1,21 +1,21 @@
 """Neuroglancer precomputed volumes, https://github.com/google/neuroglancer/tree/master/src/datasource/precomputed."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorstore as ts
 
 from yseg.volumes.header import MARK, Header
-from yseg.volumes.pyramid import Level
+from yseg.volumes.prefix import Prefix
+from yseg.volumes.pyramid import Copy, Level
 from yseg.volumes.writers.multiscale import CHUNK, new_store, write_levels
 
 FILE = "info"
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
 
 
-def write_precomputed(volume: ts.TensorStore, folder: Path, header: Header, name: str) -> None:
+def write_precomputed(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, copy: Copy) -> None:
     """Write a volume [z, y, x] as a precomputed one: a segmentation if it is of labels, else an image.
 
     Whole numbers of a segmentation that are not negative become uint32 or stay uint64, as those alone are compressed. It starts
@@ -23,9 +23,10 @@ def write_precomputed(volume: ts.TensorStore, folder: Path, header: Header, name
 
     Args:
       volume: is read once, of one of DTYPES.
-      folder: exists and is empty.
+      folder: is empty.
       header: what is stored beside the voxels.
       name: of the volume; the format has no place for it.
+      copy: see `yseg.volumes.writers.multiscale.write_levels`.
     """
     del name
     dtype = volume.dtype.numpy_dtype
@@ -45,7 +46,6 @@ def write_precomputed(volume: ts.TensorStore, folder: Path, header: Header, name
         store = new_store("neuroglancer_precomputed", folder, multiscale_metadata=multiscale, scale_metadata=scale)
         return store[..., 0].T[ts.d[:].translate_to[0]]
 
-    levels = write_levels(ts.cast(volume, dtype), header, create)
-    path = folder / FILE
-    info = json.loads(path.read_text(encoding="utf-8")) | {MARK: header.mark([FILE, *map(str, range(len(levels)))])}
-    path.write_text(json.dumps(info, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    levels = write_levels(ts.cast(volume, dtype), header, create, copy)
+    info = json.loads(folder.read(FILE)) | {MARK: header.mark([FILE, *map(str, range(len(levels)))])}
+    folder.write(FILE, (json.dumps(info, indent=2, allow_nan=False) + "\n").encode())

@@ -3,7 +3,6 @@
 import colorsys
 import functools
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,37 +10,39 @@ import tensorstore as ts
 
 from yseg.volumes.arrays import blosc
 from yseg.volumes.header import CLASSES, MARK, Header
-from yseg.volumes.pyramid import Level
+from yseg.volumes.prefix import Prefix
+from yseg.volumes.pyramid import Copy, Level
 from yseg.volumes.writers.multiscale import BLOCK, CHUNK, new_store, write_levels
 from yseg.volumes.writers.ome import AXES, multiscale
 
 
-def write_ome_zarr_05(volume: ts.TensorStore, folder: Path, header: Header, name: str) -> None:
+def write_ome_zarr_05(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, copy: Copy) -> None:
     """Write a volume [z, y, x] as OME-Zarr 0.5, with many chunks in a file (sharded).
 
     Args:
       volume: is read once.
-      folder: exists and is empty.
+      folder: is empty.
       header: what is stored beside the voxels.
       name: of the image.
+      copy: see `yseg.volumes.writers.multiscale.write_levels`.
     """
     dtype = volume.dtype.numpy_dtype
-    levels = write_levels(volume, header, functools.partial(_create_v3, folder, dtype))
+    levels = write_levels(volume, header, functools.partial(_create_v3, folder, dtype), copy)
     named = _named(levels)
     ome = {"version": "0.5", "multiscales": [multiscale(header, named, name)], **_image_label(header, {})}
     attributes = {"ome": ome, MARK: header.mark(["zarr.json", *dict(named)])}
-    _write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
+    _write_json(folder, "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
-def write_ome_zarr_04(volume: ts.TensorStore, folder: Path, header: Header, name: str) -> None:
+def write_ome_zarr_04(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, copy: Copy) -> None:
     """Write a volume [z, y, x] as OME-Zarr 0.4, see `write_ome_zarr_05`."""
     dtype = volume.dtype.numpy_dtype
-    levels = write_levels(volume, header, functools.partial(_create_v2, folder, dtype))
+    levels = write_levels(volume, header, functools.partial(_create_v2, folder, dtype), copy)
     named, version = _named(levels), {"version": "0.4"}
     attributes = {"multiscales": [version | multiscale(header, named, name)], **_image_label(header, version),
                   MARK: header.mark([".zgroup", ".zattrs", *dict(named)])}
-    _write_json(folder / ".zattrs", attributes)
-    _write_json(folder / ".zgroup", {"zarr_format": 2})
+    _write_json(folder, ".zattrs", attributes)
+    _write_json(folder, ".zgroup", {"zarr_format": 2})
 
 
 def _named(levels: list[Level]) -> list[tuple[str, Level]]:
@@ -49,7 +50,7 @@ def _named(levels: list[Level]) -> list[tuple[str, Level]]:
     return [(str(number), level) for number, level in enumerate(levels)]
 
 
-def _create_v3(folder: Path, dtype: np.dtype, number: int, level: Level) -> ts.TensorStore:
+def _create_v3(folder: Prefix, dtype: np.dtype, number: int, level: Level) -> ts.TensorStore:
     chunk = [min(size, side) for size, side in zip(level.shape, CHUNK, strict=True)]
     shard = [min(block, -(-size // side) * side) for size, side, block in zip(level.shape, chunk, BLOCK, strict=True)]
     little = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -57,14 +58,14 @@ def _create_v3(folder: Path, dtype: np.dtype, number: int, level: Level) -> ts.T
     metadata = {"shape": level.shape, "data_type": dtype.name, "dimension_names": list(AXES),
                 "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
                 "codecs": [{"name": "sharding_indexed", "configuration": inner}]}
-    return new_store("zarr3", folder / str(number), metadata=metadata)
+    return new_store("zarr3", folder.below(str(number)), metadata=metadata)
 
 
-def _create_v2(folder: Path, dtype: np.dtype, number: int, level: Level) -> ts.TensorStore:
+def _create_v2(folder: Prefix, dtype: np.dtype, number: int, level: Level) -> ts.TensorStore:
     compressor = {"id": "blosc", "cname": "zstd", "clevel": 5, "shuffle": int(dtype.itemsize > 1)}
     metadata = {"shape": level.shape, "dtype": dtype.newbyteorder("<").str, "dimension_separator": "/", "compressor": compressor,
                 "chunks": [min(size, side) for size, side in zip(level.shape, CHUNK, strict=True)], "fill_value": 0}
-    return new_store("zarr", folder / str(number), metadata=metadata)
+    return new_store("zarr", folder.below(str(number)), metadata=metadata)
 
 
 def _image_label(header: Header, version: dict[str, str]) -> dict[str, Any]:
@@ -79,5 +80,5 @@ def _image_label(header: Header, version: dict[str, str]) -> dict[str, Any]:
     return {"image-label": version | ({"colors": colors, "properties": properties} if colors else {})}
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+def _write_json(folder: Prefix, name: str, content: dict[str, Any]) -> None:
+    folder.write(name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

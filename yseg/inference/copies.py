@@ -1,0 +1,51 @@
+"""Copies of whole volumes by whoever computes blocks, see `yseg.inference.engine`."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorstore as ts
+
+from yseg.inference.engine import Engine, Tell
+from yseg.report import progress
+from yseg.volumes import pyramid
+
+_TIMES = (2, 2, 2)  # so many blocks along z, y, x are copied by one call
+_SHOWN = 8  # calls from which on a progress bar shows them
+
+
+class _Pair(NamedTuple):
+    """A volume, its copy, and the shapes of the parts that are copied by a call, and at once."""
+
+    source: ts.TensorStore
+    target: ts.TensorStore
+    part: tuple[int, ...]
+    block: tuple[int, ...]
+
+
+def shared_copy(engine: Engine, quiet: bool = False) -> pyramid.Copy:
+    """A function like `yseg.volumes.pyramid.copy` whose blocks an Engine has computed; it must be able to open both volumes."""
+
+    def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int]) -> None:
+        pair = _Pair(source, target, tuple(side * times for side, times in zip(block, _TIMES, strict=True)), tuple(block))
+        parts = [math.prod(size.stop - size.start for size in part) for part in pyramid.blocks(source.shape, pair.part)]
+        total, done = sum(parts), 0
+
+        def tell(more: int) -> None:
+            nonlocal done
+            done += more
+            bar.update(done * len(parts) // total)
+
+        with progress(len(parts), "Writing", unit="blocks", quiet=quiet or len(parts) < _SHOWN) as bar:
+            engine.compute(_copy_part, pair, range(len(parts)), size=parts.__getitem__, tell=tell,
+                           name=lambda number: f"part {number} of the output")
+
+    return copy
+
+
+def _copy_part(pair: _Pair, number: int, tell: Tell) -> None:
+    part = next(itertools.islice(pyramid.blocks(pair.source.shape, pair.part), number, None))
+    source, target = (store[part][ts.d[:].translate_to[0]] for store in (pair.source, pair.target))
+    pyramid.copy(source, target, pair.block)
+    tell(math.prod(source.shape))
