@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from yseg.volumes.pyramid import MEAN, MODE, Level, blocks, copy, downsampled, levels_of
+from yseg.volumes.pyramid import MEAN, MODE, blocks, copy, downsampled, levels_of
 
 
 def cells(values, factors):
@@ -16,22 +16,20 @@ def cells(values, factors):
 
 @pytest.mark.parametrize("factors", [(1, 2, 2), (2, 2, 2)])
 def test_grey_levels_become_means_and_labels_the_most_frequent(factors):
-    fine = Level((1, 1, 1), (4, 6, 8))
-    coarse = Level(factors, tuple(size // factor for size, factor in zip(fine.shape, factors, strict=True)))
+    shape = (4, 6, 8)
     random = np.random.default_rng(0)
     for dtype in (np.uint8, np.float32):
-        values = random.integers(0, 255, fine.shape).astype(dtype)
-        found = downsampled(ts.array(values), fine, coarse, MEAN).read().result()
+        values = random.integers(0, 255, shape).astype(dtype)
+        found = downsampled(ts.array(values), factors, MEAN).read().result()
         np.testing.assert_allclose(found, cells(values.astype(float), factors).mean(-1), atol=0.5 if dtype == np.uint8 else 1e-4)
-    labels = random.integers(0, 3, fine.shape).astype(np.uint64) * 2**60
+    labels = random.integers(0, 3, shape).astype(np.uint64) * 2**60
     counts = np.stack([(cells(labels, factors) == value * 2**60).sum(-1) for value in range(3)])
-    found = downsampled(ts.array(labels), fine, coarse, MODE).read().result()
+    found = downsampled(ts.array(labels), factors, MODE).read().result()
     np.testing.assert_array_equal(found, counts.argmax(0).astype(np.uint64) * 2**60)
 
 
 def test_the_last_voxels_of_odd_sides_are_kept():
-    fine, coarse = Level((1, 1, 1), (1, 3, 5)), Level((1, 2, 2), (1, 2, 3))
-    found = downsampled(ts.array(np.arange(15, dtype=np.float32).reshape(fine.shape)), fine, coarse, MEAN)
+    found = downsampled(ts.array(np.arange(15, dtype=np.float32).reshape(1, 3, 5)), (1, 2, 2), MEAN)
     assert found.read().result()[0].tolist() == [[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]]
 
 

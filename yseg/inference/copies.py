@@ -16,10 +16,12 @@ _SHOWN = 8  # calls from which on a progress bar shows them
 
 
 class _Pair(NamedTuple):
-    """A volume, its copy, and the shapes of the parts that are copied by a call, and at once."""
+    """A volume, its copy, how much coarser that is, and the shapes of what is copied by a call, and at once."""
 
     source: ts.TensorStore
     target: ts.TensorStore
+    factors: tuple[int, ...]
+    method: pyramid.Method
     part: tuple[int, ...]
     block: tuple[int, ...]
 
@@ -27,9 +29,11 @@ class _Pair(NamedTuple):
 def shared_copy(engine: Engine, quiet: bool = False) -> pyramid.Copy:
     """A function like `yseg.volumes.pyramid.copy` whose blocks an Engine has computed; it must be able to open both volumes."""
 
-    def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int]) -> None:
-        pair = _Pair(source, target, tuple(side * times for side, times in zip(block, _TIMES, strict=True)), tuple(block))
-        parts = [math.prod(size.stop - size.start for size in part) for part in pyramid.blocks(source.shape, pair.part)]
+    def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int], factors: Sequence[int],
+             method: pyramid.Method) -> None:
+        part = tuple(side * times for side, times in zip(block, _TIMES, strict=True))
+        pair = _Pair(source, target, tuple(factors), method, part, tuple(block))
+        parts = [math.prod(size.stop - size.start for size in place) for place in pyramid.blocks(target.shape, part)]
         total, done = sum(parts), 0
 
         def tell(more: int) -> None:
@@ -45,7 +49,8 @@ def shared_copy(engine: Engine, quiet: bool = False) -> pyramid.Copy:
 
 
 def _copy_part(pair: _Pair, number: int, tell: Tell) -> None:
-    part = next(itertools.islice(pyramid.blocks(pair.source.shape, pair.part), number, None))
-    source, target = (store[part][ts.d[:].translate_to[0]] for store in (pair.source, pair.target))
+    part = next(itertools.islice(pyramid.blocks(pair.target.shape, pair.part), number, None))
+    view = pyramid.downsampled(pair.source, pair.factors, pair.method)  # made here: not every view can be sent to a worker
+    source, target = (store[part][ts.d[:].translate_to[0]] for store in (view, pair.target))
     pyramid.copy(source, target, pair.block)
     tell(math.prod(source.shape))

@@ -9,7 +9,7 @@ import tensorstore as ts
 
 SMALLEST = 64  # the coarsest level has at most this many rows and columns
 Method = Literal["mean", "mode"]
-Copy = Callable[[ts.TensorStore, ts.TensorStore, Sequence[int]], None]  # see `copy`
+Copy = Callable[[ts.TensorStore, ts.TensorStore, Sequence[int], Sequence[int], Method], None]  # see `copy`
 MEAN: Method = "mean"
 MODE: Method = "mode"
 
@@ -46,27 +46,30 @@ def _coarser(shape, factors):
     return z, y, x
 
 
-def downsampled(finer: ts.TensorStore, fine: Level, coarse: Level, method: Method) -> ts.TensorStore:
-    """A coarser view [z, y, x] of a level, computed when it is read.
+def downsampled(finer: ts.TensorStore, factors: Sequence[int], method: Method) -> ts.TensorStore:
+    """A coarser view [z, y, x] of a volume, computed when it is read.
 
     Args:
-      finer: the voxels of `fine`.
-      fine, coarse: a level and the next.
+      finer: the volume.
+      factors: by which whole numbers it becomes coarser along z, y, x; all 1 = the volume itself.
       method: MEAN, of whole numbers rounded; or MODE, of values that occur equally often the smallest.
     """
-    return ts.downsample(finer, [b // a for a, b in zip(fine.factors, coarse.factors, strict=True)], method)
+    return finer if all(factor == 1 for factor in factors) else ts.downsample(finer, factors, method)
 
 
-def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int]) -> None:
-    """Write a volume [z, y, x] into another of the same shape, block by block.
+def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int], factors: Sequence[int] = (1, 1, 1),
+         method: Method = MEAN) -> None:
+    """Write a volume [z, y, x], or a coarser view of it, into another of the same shape, block by block.
 
     Args:
       source: is read.
       target: is written to.
       block: (z, y, x) in voxels; blocks start at its multiples. A few of them are held in memory.
+      factors, method: see `downsampled`.
     """
-    for place in blocks(source.shape, block):
-        target[place].write(source[place]).result()
+    view = downsampled(source, factors, method)
+    for place in blocks(target.shape, block):
+        target[place].write(view[place]).result()
 
 
 def blocks(shape: Sequence[int], block: Sequence[int]) -> Iterator[tuple[slice, ...]]:

@@ -7,7 +7,7 @@ import tensorstore as ts
 
 from yseg.volumes.header import Header
 from yseg.volumes.prefix import Prefix
-from yseg.volumes.pyramid import MEAN, MODE, Copy, Level, downsampled, levels_of
+from yseg.volumes.pyramid import MEAN, MODE, Copy, Level, levels_of
 
 CHUNK = (16, 128, 128)  # voxels that are read at once; sections are few, as some readers want single ones
 BLOCK = (32, 512, 512)  # voxels that are written at once: whole chunks, and for Zarr 3 a whole file
@@ -38,9 +38,10 @@ def write_levels(volume: ts.TensorStore, header: Header, create: Callable[[int, 
       The levels, the finest first.
     """
     levels = levels_of(volume.shape, header.pixel_size_nm, header.section_nm)
-    finer = volume
+    finer, fine = volume, levels[0]
     for number, level in enumerate(levels):
-        source = downsampled(finer, levels[number - 1], level, MODE if header.is_labels else MEAN) if number else volume
-        finer = create(number, level)
-        copy(source, finer, BLOCK)
+        target = create(number, level)
+        factors = [coarse // factor for coarse, factor in zip(level.factors, fine.factors, strict=True)]
+        copy(finer, target, BLOCK, factors, MODE if header.is_labels else MEAN)
+        finer, fine = target, level
     return levels
