@@ -194,10 +194,20 @@ def fail():
     raise OSError("no space left")
 
 
-def outcome(function):
-    """What `on_main` returns or raises."""
+def tens(numbers):
+    return np.array([[10 * number, number] for number in numbers]).reshape(len(numbers), 2)
+
+
+def refuse_the_last(numbers):
+    if 4 in numbers:
+        raise InputError("section 4: is damaged")
+    return tens(numbers)
+
+
+def outcome(function, *arguments, of=parallel.on_main):
+    """What `on_main`, or another function of it, returns or raises."""
     try:
-        return ["returned", parallel.on_main(function)]
+        return ["returned", of(function, *arguments)]
     except Exception as error:
         return [type(error).__name__, str(error)]
 
@@ -205,6 +215,8 @@ def outcome(function):
 def process_program(address, number, count):
     jax.distributed.initialize(address, num_processes=count, process_id=number)
     outcomes = [outcome(function) for function in (lambda: "written", refuse, fail)]
+    shares = [parallel.in_shares(tens, many).tolist() for many in (5, 1)]
+    outcomes_of_shares = [outcome(function, 5, of=parallel.in_shares) for function in (refuse_the_last, lambda numbers: fail())]
     used = parallel.devices_for(count)  # one of each process
     result = trained(experiment("coral"), used)
     try:
@@ -214,6 +226,7 @@ def process_program(address, number, count):
     return {"processes": jax.process_count(), "devices": jax.device_count(), "share": parallel.share(4, used).tolist(),
             "main": parallel.is_main(), "used": [device.process_index for device in used.all],
             "local": [device.process_index for device in used.local], "outcomes": outcomes, "refused": refused,
+            "shares": shares, "outcomes_of_shares": outcomes_of_shares,
             "idle": parallel.idle_devices(2), **result}
 
 

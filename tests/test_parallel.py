@@ -149,7 +149,18 @@ def test_what_the_main_process_raises_ends_the_others_too(processes):
     main, other = (one["outcomes"] for one in processes)
     assert main == [["returned", "written"], ["InputError", "workdir: is in use"], ["OSError", "no space left"]]
     assert other == [["returned", None], ["InputError", "workdir: is in use"],
-                     ["RuntimeError", "the main process failed: OSError: no space left"]]
+                     ["RuntimeError", "another process failed: OSError: no space left"]]
+
+
+@pytest.mark.slow
+def test_what_processes_share_out_is_whole_on_each_and_what_one_raises_ends_all(processes):
+    for one in processes:
+        assert one["shares"] == [[[0, 0], [10, 1], [20, 2], [30, 3], [40, 4]], [[0, 0]]]
+        assert one["outcomes_of_shares"] == [["InputError", "section 4: is damaged"], ["OSError", "no space left"]]
+
+
+def test_one_process_has_the_only_share():
+    assert parallel.in_shares(parallel_programs.tens, 2).tolist() == [[0, 0], [10, 1]]
 
 
 def test_one_process_is_the_main_one():

@@ -114,6 +114,35 @@ def on_main(function: Callable[..., Any], *arguments: Any) -> Any:
     return result
 
 
+def in_shares(function: Callable[[range], np.ndarray], count: int) -> np.ndarray:
+    """`function(range(count))`, of which each process computes a share: the same array, [count, ...], on all of them.
+
+    Args:
+      function: of a range of numbers in a row -> an array with an entry for each; none for an empty range.
+      count: of the numbers.
+
+    Raises:
+      InputError: on every process, if the function raises one on any.
+      RuntimeError: on the other processes, if it raises anything else, which that process raises as it is.
+    """
+    processes, own = jax.process_count(), jax.process_index()
+    if processes == 1:
+        return function(range(count))
+    most, found, error = -(-count // processes), None, None
+    try:
+        found = function(range(min(own * most, count), min((own + 1) * most, count)))
+    except Exception as raised:
+        error = raised
+    outcomes = multihost_utils.process_allgather(_encoded(error))
+    if error is not None:
+        raise error
+    for outcome in outcomes:
+        _raise_encoded(outcome)
+    assert found is not None
+    padded = np.pad(found, [(0, most - len(found))] + [(0, 0)] * (found.ndim - 1))
+    return multihost_utils.process_allgather(padded).reshape(-1, *found.shape[1:])[:count]
+
+
 def _encoded(error):
     """What became of a call, as uint8 [_OUTCOME_BYTES]: how it ended, and what was said."""
     if error is None:
@@ -129,7 +158,7 @@ def _raise_encoded(outcome):
     if kind == _REFUSED:
         raise InputError(text)
     if kind == _FAILED:
-        raise RuntimeError(f"the main process failed: {text}")
+        raise RuntimeError(f"another process failed: {text}")
 
 
 class Devices(NamedTuple):

@@ -49,10 +49,7 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
     """
     usual, shift = config.inference.threshold, config.self_training.threshold_shift
 
-    def write(state):
-        if (workdir / CHOICE).exists() or not (workdir / PSEUDO_LABELS).exists():  # of no step, there is nothing to choose
-            return
-        before, after = probabilities_of(start), probabilities_of(state)
+    def write(before, after):
         # Averages in depth would hide whether sections agree.
         tissue = tissue_of(volume, region)
         signs, adapted_signs = (signs_of([part >= usual for part in found], prior, config.sampling.working_pixel_size_nm, tissue)
@@ -65,7 +62,11 @@ def make_choice(config: ResolvedExperiment, workdir: Path, probabilities_of: Pro
                    UNADAPTED: signs._asdict(), ADAPTED: adapted_signs._asdict()}
         write_whole(workdir / CHOICE, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
-    return lambda state: parallel.on_main(write, state)
+    def choose(state):
+        if (workdir / PSEUDO_LABELS).exists() and not (workdir / CHOICE).exists():  # of no step, there is nothing to choose
+            parallel.on_main(write, probabilities_of(start), probabilities_of(state))
+
+    return choose
 
 
 def read_choice(workdir: Path, flag: str = "--workdir") -> Choice | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from yseg import parallel
 from yseg.config import InputError, ResolvedExperiment
-from yseg.data.box import Box
+from yseg.data.box import Box, sections_of
 from yseg.data.depth import averaged, depth_weights
 from yseg.data.domain import Volume
 from yseg.data.patches import Reader, Region
@@ -58,7 +58,7 @@ def make_probabilities(config: ResolvedExperiment, volume: Volume, parts: Sequen
                        predictors: Callable[..., Any]) -> Probabilities:
     """`state -> float32 [z, y, x] of each part`: what the network of a state says of it, on the working pixels inside.
 
-    Where there is no tissue it is 0.
+    Where there is no tissue it is 0. The processes of a job share the sections.
 
     Args:
       config: of the run.
@@ -72,12 +72,20 @@ def make_probabilities(config: ResolvedExperiment, volume: Volume, parts: Sequen
 
     def _in(part, predict):
         region = volume.grid.inside(part)
-        found = np.zeros(region.shape, np.float32)
-        for box, values in predict_blocks(predict, volume.image, volume.grid, volume.statistics, regions=[part],
-                                          model=config.model, inference=config.inference, on_working_grid=True):
-            inner = box.intersect(region)
-            if not inner.is_empty:
-                found[inner.relative_to(region).slices] = values[..., 1][inner.relative_to(box).slices]
+
+        def of_sections(numbers):
+            own = sections_of(region, region.start[0] + numbers.start, region.start[0] + numbers.stop)
+            found = np.zeros((len(numbers), *region.shape[1:]), np.float32)
+            blocks = predict_blocks(predict, volume.image, volume.grid, volume.statistics, model=config.model,
+                                    regions=[sections_of(part, own.start[0], own.stop[0])], inference=config.inference,
+                                    on_working_grid=True) if numbers else ()
+            for box, values in blocks:
+                inner = box.intersect(own)
+                if not inner.is_empty:
+                    found[inner.relative_to(own).slices] = values[..., 1][inner.relative_to(box).slices]
+            return found
+
+        found = parallel.in_shares(of_sections, region.shape[0])
         return found if volume.mask is None else np.where(volume.grid.image(volume.mask, region) != 0, found, 0)
 
     return probabilities_of
@@ -102,8 +110,8 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
     knobs, folder = config.self_training, workdir / PSEUDO_LABELS
     weights = depth_weights(config.inference.depth_nm, volume.spacing_nm)
 
-    def write(step, state):
-        found, former = probabilities_of(state), folder / str(step - knobs.renew_every)
+    def write(step, found):
+        former = folder / str(step - knobs.renew_every)
         if former.exists():
             before = read_probabilities(former, region)
             found = [knobs.memory * old + (1 - knobs.memory) * new for old, new in zip(before, found, strict=True)]
@@ -124,8 +132,7 @@ def make_renewal(config: ResolvedExperiment, workdir: Path, probabilities_of: Pr
         if not (folder / str(due)).exists():
             if due != step:
                 raise InputError(f"{folder / str(due)}: is missing; must be the pseudo-labels of step {due}")
-            state = estimate(state)
-            parallel.on_main(write, step, state)
+            parallel.on_main(write, step, probabilities_of(estimate(state)))
         reader.relabel(open_volume(str(folder / str(due) / LABELS)))
 
     return renew
