@@ -17,6 +17,7 @@ from tiny import experiment
 
 import yseg
 from yseg.config import Inference
+from yseg.inference.engine import BlocksFailedError
 from yseg.trained import applied, segmentation
 from yseg.volumes.arrays import create_array
 from yseg.volumes.staged import place_of
@@ -271,6 +272,24 @@ def test_in_a_bucket_what_is_missing_is_done_by_the_next(run, in_blocks, s3, tmp
     keys = bucket_keys(s3)
     assert {key.split("/")[0] for key in keys} == {".a.zarr.blocks"}
     assert len([key for key in keys if key.startswith(".a.zarr.blocks/done/")]) == COUNT * 2 / 3
+    segment(run, "s3://em-data/a.zarr")
+    for found, other in zip(downloaded(s3, tmp_path), in_blocks, strict=True):
+        np.testing.assert_array_equal(found, other)
+
+
+def test_a_bucket_without_permission_is_one_line(run, in_blocks, s3, s3_server, monkeypatch, tmp_path):
+    """Lost on the way, missing from the beginning, and given again."""
+    with monkeypatch.context() as changed:
+        mark = segmentation.Staged.mark
+        changed.setattr(segmentation.Staged, "mark", lambda self, number: (mark(self, number), s3_server.permit(number != 3)))
+        said = r"^8 of the blocks failed, such as block 4 at 0:4,64:70,0:64: PERMISSION_DENIED: .*; the same command [^\n]*$"
+        try:
+            with pytest.raises(BlocksFailedError, match=said):
+                segment(run, "s3://em-data/a.zarr")
+            with pytest.raises(yseg.InputError, match=r"^--output=s3://em-data/a.zarr: cannot be reached [^\n]*$"):
+                segment(run, "s3://em-data/a.zarr")
+        finally:
+            s3_server.permit(True)
     segment(run, "s3://em-data/a.zarr")
     for found, other in zip(downloaded(s3, tmp_path), in_blocks, strict=True):
         np.testing.assert_array_equal(found, other)
