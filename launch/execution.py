@@ -24,7 +24,7 @@ def execute(main, values, continues):
     """
     _quieten()
     _cache_compiled(values.compilation_cache)
-    from yseg.parallel import keep_memory, may_have_lost_another  # imports JAX, see there
+    from yseg.parallel import keep_memory, lost_processes, may_have_lost_another  # imports JAX, see there
 
     keep_memory()
     more = "; the same command continues" if continues else ""
@@ -44,8 +44,9 @@ def execute(main, values, continues):
         if isinstance(error, RuntimeError) and type(error).__module__.startswith("yseg."):
             return complain(error, FAILED)  # such as a training that diverged: nothing is wrong with the program
         if may_have_lost_another(error):
-            said = str(error).splitlines()[0]
-            complain(f"another process of the job has ended, see what it said ({said}){more}", FAILED)
+            said, lost = str(error).splitlines()[0], " and ".join(map(str, lost_processes()))
+            which = f"process {lost} of the job" if lost else "another process of the job"
+            complain(f"{which} has ended, see what it said ({said}){more}", FAILED)
             os._exit(FAILED)  # the runtime would wait for the other, and then abort
         raise
     return DONE

@@ -10,6 +10,7 @@ import ctypes
 import functools
 import itertools
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from jaxtyping import Array, Int32, Num, PyTree
 from yseg.config import InputError
 
 AXIS = "batch"
+_LEFT = "yseg/left/"  # keys of the processes that have lost another, see `lost_processes`
 _REFUSED, _FAILED, _OUTCOME_BYTES = 1, 2, 4096  # how a call on the main process ended, and what is told of it
 # On a CPU, XLA 0.10 gives most convolutions to YNNPACK, which computes them on one core. Its other form uses
 # all; what is listed here is left to YNNPACK. XLA also prefers vectors of 256 bits, where the processor may have 512.
@@ -78,6 +80,25 @@ def must_go(turn: int) -> bool:
 def may_have_lost_another(error: BaseException) -> bool:
     """Whether an error may be that another process of the job has died, which is then heard of in the next exchange with it."""
     return isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
+
+
+def lost_processes(seconds: float = 3.0) -> list[int]:
+    """The processes of this job that have probably died; none if that cannot be told.
+
+    All that have lost another call this at about the same time: those that do not within some seconds are the lost.
+    """
+    try:
+        from jax._src.distributed import global_state  # the store that all processes share has no public name
+
+        client = global_state.client
+        client.key_value_set(f"{_LEFT}{jax.process_index()}", "", allow_overwrite=True)
+        time.sleep(seconds)
+        left = {int(key.rpartition("/")[2]) for key, _ in client.key_value_dir_get(_LEFT)}
+    except (ImportError, AttributeError, TypeError):
+        return []
+    except jax.errors.JaxRuntimeError:  # the store is the first process's
+        return [0]
+    return sorted({*range(jax.process_count())} - left)
 
 
 def is_main() -> bool:

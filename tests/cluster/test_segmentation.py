@@ -94,7 +94,8 @@ def test_under_dask_one_of_the_workers_is_killed_and_the_output_is_the_same(slur
 def test_as_an_array_one_of_the_tasks_is_killed_and_rerun_and_the_output_is_the_same(slurm, run, expected, tmp_path):
     output = tmp_path / "a.zarr"
     given = (SCRIPTS / "segment_array.sbatch", f"--workdir={run}", f"--output={output}", *GIVEN)
-    job = slurm.sbatch("--array=0-3", *SLOTS, f"--output={tmp_path}/%A_%a.log", *given, cwd=ROOT, YSEG_PYTHON=sys.executable)
+    job = slurm.sbatch("--array=0-3", *SLOTS, f"--output={tmp_path}/%A_%a.log", *given, cwd=ROOT, YSEG_PYTHON=sys.executable,
+                       YSEG_PARTS="4")
     killed = kill_when_some_are_done(output, 2, lambda: [process for number in range(4) for process in
                                                          processes_of(numbers(slurm, job)[number], ARRAY_TASK_ID=number)][:1])
     assert killed

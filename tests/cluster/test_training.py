@@ -124,6 +124,7 @@ def test_a_job_of_which_a_process_dies_ends_soon_and_goes_on_when_it_is_queued_a
     died = time.monotonic()
     assert slurm.wait(job) == ["FAILED"], logs(workdir)
     assert time.monotonic() - died < 60
+    assert "process 1 of the job has ended, see what it said" in logs(workdir)
     slurm.run("scontrol", "requeue", job)
     slurm.wait(job, ["COMPLETED"])
     assert_same(workdir, whole)
