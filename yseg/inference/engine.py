@@ -107,7 +107,6 @@ def engine(scheduler: str = "") -> Iterator[Engine]:
         yield Engine(_here)
         return
     distributed = _distributed("--scheduler")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told by us
     try:  # where a scheduler ends meanwhile, Dask says one thing or another
         with _client(distributed, scheduler) as client:
             print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
@@ -190,6 +189,7 @@ def _distributed(flag):
         import distributed
     except ImportError as error:
         raise InputError(f'{flag}: needs Dask, which pip install "yseg[cluster]" brings') from error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told by us
     _plain_exceptions()
     return distributed
 
