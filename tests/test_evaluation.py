@@ -10,6 +10,8 @@ import pytest
 import tensorstore as ts
 import tifffile
 import zarr
+from scipy import ndimage
+from skimage.metrics import variation_of_information
 from tiny import domain, experiment
 
 import yseg
@@ -105,6 +107,10 @@ def test_an_evaluation_scores_the_test_box_of_the_target(trained):
     assert results["recall"] == tp / (tp + fn)
     assert results["f1"] == 2 * tp / (2 * tp + fp + fn)
     assert results["accuracy"] == (tp + tn) / truth.size
+    split, merge = variation_of_information(ndimage.label(truth)[0], ndimage.label(predicted(trained, box)[..., 1] >= 0.5)[0])
+    assert (results["voi_split"], results["voi_merge"]) == pytest.approx((split, merge))
+    assert results["recognition_quality"] == results["object_f1"]
+    assert {"panoptic_quality", "ap_50", "ap_75", "adapted_rand_error"} <= {*results}
     assert len(results["per_section_iou"]) == 4
     assert (trained / "report" / "evaluation.png").read_bytes().startswith(b"\x89PNG")
 

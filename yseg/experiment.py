@@ -26,6 +26,7 @@ from yseg.inference.copies import shared_copy
 from yseg.inference.engine import check_scheduler, engine
 from yseg.inference.outputs import OUTPUT_TYPES
 from yseg.metrics.counts import scores
+from yseg.metrics.instances import component_scores
 from yseg.metrics.objects import object_scores
 from yseg.report import overlay
 from yseg.runs.choice import read_choice
@@ -158,11 +159,11 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
 
     Returns:
       dict: iou, precision, recall, f1, accuracy, per_section_iou and the others of `yseg.metrics.counts.scores`, those of
-      `yseg.metrics.objects.object_scores` (of a region that fits into memory), None where undefined; threshold,
-      batch_statistics, test_time_augmentation, image, labels, region, step and wall_time in seconds. For the folder of a run it
-      is also written there: as results.json for the run's own test, and every other question gets a file of its own, named
-      after what differs, such as results_source.json or results_matched.json. Where the folder cannot be written to, a line on
-      standard error says so.
+      `yseg.metrics.objects.object_scores` and `yseg.metrics.instances.component_scores` (of a region that fits into memory), None
+      where undefined; threshold, batch_statistics, test_time_augmentation, image, labels, region, step and wall_time in seconds.
+      For the folder of a run it is also written there: as results.json for the run's own test, and every other question gets a
+      file of its own, named after what differs, such as results_source.json or results_matched.json. Where the folder cannot be
+      written to, a line on standard error says so.
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
@@ -377,8 +378,9 @@ def _is_source(config: Experiment, known: Domain) -> bool:
 
 
 def _scores_of_objects(volume, box, predicted):
-    """`yseg.metrics.objects.object_scores` of class 1, for objects of OBJECT_NM in square or more."""
+    """Those of `yseg.metrics.objects` and `yseg.metrics.instances` of class 1, for objects of OBJECT_NM in square or more."""
     truth = volume.classes_in_files(box)
     least = math.ceil((OBJECT_NM / volume.pixel_size_nm) ** 2)
     binary = np.where(truth < 0, np.int8(-1), (truth == 1).astype(np.int8))
-    return {"object_least_voxels": least, **object_scores(binary, predicted == 1, least_voxels=least)}
+    return {"object_least_voxels": least, **object_scores(binary, predicted == 1, least_voxels=least),
+            **component_scores(binary, predicted == 1, least_voxels=least)}
