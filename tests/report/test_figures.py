@@ -5,8 +5,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from yseg.report import loss_curves, overlay, panels, side_by_side
-from yseg.report.figures import CLASSES, CORRECT, CURVES, FALSE_ALARM, MISSED, PREDICTION, TRUTH, WRONG_CLASS
+from yseg.report import loss_curves, overlay, panels, side_by_side, volume_histogram
+from yseg.report.figures import BLUE, CLASSES, CORRECT, CURVES, FALSE_ALARM, MISSED, PREDICTION, TRUTH, VERMILLION, WRONG_CLASS
 
 
 def picture(path):
@@ -156,3 +156,14 @@ def test_a_figure_replaces_the_old_one_and_leaves_nothing_else(tmp_path):
     overlay(textured(), square(value=0), path, title="two", pixel_size_nm=5.0)
     assert path.read_bytes() != first
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("volumes", [np.random.default_rng(0).lognormal(-3, 1, 300), [0.02], [0.5, 0.5, 0.5]])
+def test_the_volumes_of_objects_are_drawn_with_their_median(tmp_path, volumes):
+    pixels = picture(volume_histogram(volumes, tmp_path / "report" / "volumes.png", title="Volumes", unit="µm³"))
+    assert share(pixels, BLUE) > 0.02
+    assert share(pixels, VERMILLION) > 1e-3
+
+
+def test_no_objects_have_an_empty_histogram(tmp_path):
+    assert share(picture(volume_histogram([], tmp_path / "volumes.png", title="Volumes", unit="µm³")), BLUE) == 0

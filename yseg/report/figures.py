@@ -37,6 +37,7 @@ KINDS = ("loss", "score", "gradient", "learning rate", "speed")  # of curves, in
 FILL = 0.35  # opacity of an overlay inside its outline
 DPI = 150
 SECTION_INCHES = 9.0  # long side of a segmented section
+HISTOGRAM_DECADES = 1.0  # at least, that a histogram of volumes spans
 PATCH_INCHES = 2.4  # side of a patch in the panels
 
 
@@ -149,6 +150,36 @@ def side_by_side(image: ArrayLike, truth: ArrayLike, segmentations: Mapping[str,
         panels_of[heading], colours = _judged(grey, labels, truth)
         legend.update(colours)
     return _draw_sections(panels_of, legend, path, title, pixel_size_nm)
+
+
+def volume_histogram(volumes: ArrayLike, path: PathLike, *, title: str, unit: str) -> Path:
+    """Draw how many objects have which volume, on a logarithmic axis, with the median.
+
+    Args:
+      volumes: real [object], above 0.
+      path: of the PNG; its folder is made if need be.
+      title: over the figure.
+      unit: of the volumes.
+
+    Returns:
+      The path.
+    """
+    volumes = np.asarray(volumes, float)
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure.suptitle(filled(title, figure), fontweight="bold")
+    axes = figure.subplots()
+    if len(volumes):
+        low, high = np.log10(volumes.min()), np.log10(volumes.max())
+        room = max(0.0, (HISTOGRAM_DECADES - (high - low)) / 2)  # few or equal volumes are no wall of bars
+        bins = np.logspace(low - room, high + room, 1 + int(np.clip(2 * math.sqrt(len(volumes)), 12, 60)))
+        axes.hist(volumes, bins, color=BLUE, edgecolor="white", linewidth=0.5)
+        axes.axvline(float(np.median(volumes)), color=VERMILLION, linestyle="--", label=f"median {np.median(volumes):.3g} {unit}")
+        axes.set_xscale("log")
+        axes.legend(frameon=False)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel=f"volume, {unit}", ylabel="objects")
+    axes.spines[["top", "right"]].set_visible(False)
+    return write_figure(figure, path)
 
 
 def _draw_sections(panels_of: Mapping[str, np.ndarray], legend: Mapping[str, str], path: PathLike, title: str,

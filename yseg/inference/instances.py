@@ -1,0 +1,191 @@
+"""Instances of a block of a mask: fragments of objects, which `yseg.inference.merge` joins across blocks. NumPy and SciPy.
+
+What touches is separated by a watershed on the distance to the background, as Zlateski and Seung (arXiv 1505.00249, 2015) make
+one for volumes of any size: each voxel belongs to the peak that the steepest ascent from it leads to, and peaks are joined where
+the way between them is high enough. The first needs no more than the distances of a voxel and of its neighbours, the second no
+more than a list of peaks and of saddles between them. Distances count up to REACH_NM, and a block is computed with a halo of
+that. So it makes no difference how a volume is cut: a fragment that ends at a face of its block is known to go on beyond.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from yseg.data.box import Box, triple
+from yseg.metrics.sums import Sums, sums_of
+
+REACH_NM = 200.0  # distances beyond are as this one: what is thicker is cut at narrower necks alone
+PER_NM = 64  # distances are kept in whole numbers of 1 / PER_NM, which are the same in all blocks
+_OUTSIDE = np.iinfo(np.uint16).max  # of what lies beyond the region, where nobody knows what there is
+
+
+class Face(NamedTuple):
+    """The foreground of a block at one of its faces: place: int64 [n], increasing, index in the face in C order; fragment: int64
+    [n], number from 0; height: uint16 [n], the distance; crosses: bool [n], whether the ascent goes to the next block from here.
+    """
+
+    place: np.ndarray
+    fragment: np.ndarray
+    height: np.ndarray
+    crosses: np.ndarray
+
+
+class Contacts(NamedTuple):
+    """Pairs of fragments that touch: pair: int64 [n, 2]; saddle: uint16 [n], height of the highest way from one to the other;
+    faces: int64 [n, 3], faces of voxels towards z, y, x between them.
+    """
+
+    pair: np.ndarray
+    saddle: np.ndarray
+    faces: np.ndarray
+
+
+class Fragments(NamedTuple):
+    """Of a block: labels: uint32 [z, y, x], 0 or 1 + the number of a fragment; peak: uint16 [fragment], its largest distance;
+    sums and contacts of the fragments; faces: the six of the block, before and behind along z, y, x.
+    """
+
+    labels: np.ndarray
+    peak: np.ndarray
+    sums: Sums
+    contacts: Contacts
+    faces: tuple[Face, ...]
+
+
+def halo(voxel_nm: tuple[float, float, float] | None) -> tuple[int, int, int]:
+    """By how many voxels z, y, x a block has to be wider on each side, for `fragments`."""
+    return (1, 1, 1) if voxel_nm is None else triple(math.ceil(REACH_NM / size) + 1 for size in voxel_nm)
+
+
+def fragments(mask: np.ndarray, probability: np.ndarray, *, block: Box, wide: Box, region: Box,
+              voxel_nm: tuple[float, float, float] | None) -> Fragments:
+    """The fragments of objects in a block: of connected components, joined by faces, that are cut where they are narrow.
+
+    Args:
+      mask: bool [z, y, x], the foreground of `wide`.
+      probability: of foreground, [z, y, x] of `block`.
+      block: Box of the block.
+      wide: the block and `halo` more voxels on each side, as far as the region goes.
+      region: Box of all blocks.
+      voxel_nm: size of a voxel in z, y, x; None = components are not cut.
+
+    Raises:
+      ValueError: an array has another shape than its Box.
+    """
+    if mask.shape != wide.shape or probability.shape != block.shape:
+        raise ValueError(f"mask and probability of shapes {mask.shape} and {probability.shape}: must be {wide.shape} and"
+                         f" {block.shape}")
+    inner, whole = block.relative_to(wide), region.relative_to(wide)
+    seen = Box(triple(first - 1 for first in inner.start), triple(last + 1 for last in inner.stop))  # with one voxel around
+    known = seen.intersect(whole)
+    heights = np.full(seen.shape, _OUTSIDE, np.uint16)
+    heights[known.relative_to(seen).slices] = _distances(mask, voxel_nm)[known.slices]
+    flat, shape = heights.ravel(), np.array(seen.shape)
+    inside = np.zeros(seen.shape, bool)
+    inside[1:-1, 1:-1, 1:-1] = mask[inner.slices]
+    voxels = np.flatnonzero(inside)
+    number = np.full(heights.size, -1, np.int32)  # of each voxel of foreground in the block
+    number[voxels] = np.arange(len(voxels))
+    steps = [int(step) for step in (shape[1] * shape[2], shape[2], 1)]
+
+    way = _ascent(flat, voxels, steps, voxel_nm)
+    target = number[voxels + way]
+    crosses = target < 0  # to a voxel of another block, of which this one knows no more
+    labels = _roots(np.where(crosses, number[voxels], target)) if voxel_nm else _components(inside, voxels)
+    count = int(labels.max(initial=-1)) + 1
+    coordinates = np.stack(np.unravel_index(voxels, seen.shape), axis=1) + np.array(seen.start) - np.array(whole.start)
+    exposed = np.stack([np.bincount(labels, (flat[voxels - step] == 0).astype(int) + (flat[voxels + step] == 0), count)
+                        for step in steps], axis=1).astype(np.int64)
+    peak = np.zeros(count, np.uint16)
+    np.maximum.at(peak, labels, flat[voxels])
+    numbers = np.zeros(block.shape, np.uint32)
+    numbers[inside[1:-1, 1:-1, 1:-1]] = labels + 1
+    ends = tuple(_face(numbers, axis, end, heights, (crosses & (way == direction * steps[axis]), inside))
+                 for axis in range(3) for end, direction in ((0, -1), (-1, 1)))
+    sums = sums_of(labels, coordinates, probability[inside[1:-1, 1:-1, 1:-1]], exposed=exposed, shape=region.shape)
+    return Fragments(numbers, peak, sums, contacts_of(*_touching(flat, voxels, number, labels, steps)), ends)
+
+
+def contacts_of(pair: np.ndarray, saddle: np.ndarray, faces: np.ndarray) -> Contacts:
+    """The Contacts of pairs that may occur several times, in either order; of what is its own pair nothing stays."""
+    apart = pair[:, 0] != pair[:, 1]
+    pair, saddle, faces = np.sort(pair[apart], axis=1), saddle[apart], faces[apart]
+    order = np.lexsort((pair[:, 1], pair[:, 0]))
+    pair, saddle, faces = pair[order], saddle[order], faces[order]
+    if not len(pair):
+        return Contacts(pair, saddle, faces)
+    starts = np.flatnonzero(np.r_[True, (pair[1:] != pair[:-1]).any(axis=1)])
+    return Contacts(pair[starts], np.maximum.reduceat(saddle, starts), np.add.reduceat(faces, starts, axis=0))
+
+
+def _distances(mask: np.ndarray, voxel_nm: tuple[float, float, float] | None) -> np.ndarray:
+    """Of each voxel to the nearest of background, in 1 / PER_NM nm, uint16; 1 in all of the mask where sizes do not matter.
+
+    The nearest one to a voxel of a component lies in its box or next to it, as the first on the way there is adjacent to it.
+    """
+    if voxel_nm is None:
+        return mask.astype(np.uint16)
+    found = np.zeros(mask.shape, np.uint16)
+    components, _ = ndimage.label(mask)
+    for component, place in enumerate(ndimage.find_objects(components), 1):
+        wider = tuple(slice(max(each.start - 1, 0), each.stop + 1) for each in place)
+        own = components[wider] == component
+        distance = np.full(own.shape, np.inf) if own.all() else ndimage.distance_transform_edt(own, sampling=voxel_nm)
+        kept = np.clip(np.rint(np.minimum(distance, REACH_NM) * PER_NM), 1, REACH_NM * PER_NM)
+        found[wider][own] = kept[own]
+    return found
+
+
+def _ascent(flat: np.ndarray, voxels: np.ndarray, steps: list[int], voxel_nm: tuple[float, float, float] | None) -> np.ndarray:
+    """The step from each voxel to its neighbour along which the distance grows most, 0 from a peak.
+
+    Of equally high ones, those that come later in C order are higher: so no two voxels are, and there are no plateaus.
+    """
+    own = flat[voxels].astype(np.int32)
+    best, way = np.full(len(voxels), -1.0), np.zeros(len(voxels), np.int64)
+    sizes = voxel_nm or (1.0, 1.0, 1.0)
+    for step, size in sorted((sign * step, size) for step, size in zip(steps, sizes, strict=True) for sign in (-1, 1)):
+        there = flat[voxels + step].astype(np.int32)
+        slope = (there - own) / size
+        better = (there > 0) & (there != _OUTSIDE) & ((slope > 0) | ((slope == 0) & (step > 0))) & (slope >= best)
+        best[better], way[better] = slope[better], step
+    return way
+
+
+def _roots(parent: np.ndarray) -> np.ndarray:
+    """The number, from 0 on and in their order, of the root to which each node's parents lead."""
+    while True:
+        further = parent[parent]
+        if (further == parent).all():
+            return np.unique(parent, return_inverse=True)[1]
+        parent = further
+
+
+def _components(inside: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    return ndimage.label(inside)[0].ravel()[voxels].astype(np.int64) - 1
+
+
+def _touching(flat: np.ndarray, voxels: np.ndarray, number: np.ndarray, labels: np.ndarray,
+              steps: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pair of fragments, saddle and faces, as of Contacts, of each pair of neighbouring voxels of the block."""
+    pairs, saddles, faces = [], [], []
+    for axis, step in enumerate(steps):
+        other = number[voxels + step]
+        here = np.flatnonzero(other >= 0)
+        here = here[labels[here] != labels[other[here]]]
+        there = other[here]
+        pairs.append(np.stack([labels[here], labels[there]], axis=1))
+        saddles.append(np.minimum(flat[voxels[here]], flat[voxels[there]]))
+        faces.append(np.broadcast_to(np.eye(3, dtype=np.int64)[axis], (len(here), 3)))
+    return np.concatenate(pairs), np.concatenate(saddles), np.concatenate(faces)
+
+
+def _face(numbers: np.ndarray, axis: int, end: int, heights: np.ndarray, crossing: tuple[np.ndarray, np.ndarray]) -> Face:
+    own = np.take(numbers, end, axis).ravel().astype(np.int64)
+    place = np.flatnonzero(own)
+    crosses = np.zeros(numbers.shape, bool)
+    crosses[crossing[1][1:-1, 1:-1, 1:-1]] = crossing[0]
+    return Face(place, own[place] - 1, np.take(heights[1:-1, 1:-1, 1:-1], end, axis).ravel()[place],
+                np.take(crosses, end, axis).ravel()[place])
