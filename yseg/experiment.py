@@ -35,6 +35,7 @@ from yseg.runs.moved import Moved, check_there
 from yseg.runs.population import train_population
 from yseg.runs.samples import middle_section
 from yseg.runs.stages import adapting, finetuning
+from yseg.trained import instances
 from yseg.trained.applied import Applied, chosen_block
 from yseg.trained.evaluation import evaluated
 from yseg.trained.export import export
@@ -44,8 +45,9 @@ from yseg.trained.segmentation import begin, compute_missing
 from yseg.trained.threshold import chosen_threshold
 from yseg.volumes.catalog import DATASETS
 from yseg.volumes.create import check_output, outputs_of, write_volume
-from yseg.volumes.header import CLASSES, Header
+from yseg.volumes.header import CLASSES, INSTANCES, Header
 from yseg.volumes.opened import as_volume
+from yseg.volumes.table import check_table
 
 __all__ = ["adapt", "evaluate", "export", "finetune", "predict", "segment", "train"]
 
@@ -232,7 +234,8 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
             threshold: float | str | None = None, batch_statistics: str | None = None,
             test_time_augmentation: bool | None = None, plausible_objects: bool | None = None,
             adapted: bool | None = None, moved: Moved | None = None, what: str = CLASSES, format: str | None = None,
-            scheduler: str = "", part: str = "", block: str = "", quiet: bool = False, **reading: Unpack[Reading]) -> str:
+            scheduler: str = "", part: str = "", block: str = "", least_nm: float | None = None, separate: bool = True,
+            quiet: bool = False, **reading: Unpack[Reading]) -> str:
     """Segment a volume with a trained network, on the image's own voxels [z, y, x].
 
     It is computed in blocks, see `yseg.trained.segmentation`: after an interruption, the same call goes on with those that are
@@ -246,11 +249,13 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
       region: "z0:z1,y0:y1,x0:x1" in voxels; None = the whole volume.
       overwrite: replace the output if it exists and yseg wrote it.
       threshold, batch_statistics, test_time_augmentation, plausible_objects, adapted, moved: see `evaluate`.
-      what: "classes" (uint8), "probability" of foreground (float32), or "both", see `yseg.volumes.create.outputs_of`.
+      what: "classes" (uint8), "probability" of foreground (float32), or "both", see `yseg.volumes.create.outputs_of`; or
+        "instances" (uint32 ids, 0 = none), with a table of them beside it, see `yseg.volumes.table.table_of`.
       format: how it is written, one of `yseg.volumes.header.FORMATS`; None = by the ending of its name.
       scheduler: who computes: "" = this process, or workers of Dask, see `yseg.inference.engine.check_scheduler`.
       part: "i/n": compute the i-th of n shares of the blocks, from 0 on, and write no output; a call without it writes that.
       block: "z,y,x": the sections, rows and columns of a block, on which the memory depends; "" = they are chosen.
+      least_nm, separate: of instances, see `yseg.trained.instances.rule_of`.
       quiet: show no progress.
 
     Returns:
@@ -270,30 +275,35 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     check_scheduler(scheduler)
     for kind, spec in outputs.items():
         check_output(spec, overwrite, format=format, inputs=read, dtype=OUTPUT_TYPES[kind])
+    if what == INSTANCES:
+        check_table(output, overwrite, header=instances.HEADER, inputs=read)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.file_shape)
     shown = middle_section(_with_tissue(volume, box).moved(volume.offset))
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
+    apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
+    rule = instances.rule_of(what, network, volume, apart_nm, least_nm=least_nm, separate=separate)
     job = begin(network, known, volume, box, output=output, kinds=outputs, threshold=chosen_threshold(threshold, network),
-                discard=overwrite, block=block)
+                discard=overwrite, block=block, rule=rule)
     with engine(scheduler) as workers:
         compute_missing(job, workers, part=part, quiet=quiet)
         if part:
             return output
-        picture = job.classes(shown)
-        apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
+        picture, title = job.classes(shown), f"{network.config.name}: {title_of(known.image)}"
         start = [(first or 0.0) + inner for first, inner in zip(volume.start, box.start, strict=True)]
         for kind, spec in outputs.items():
             header = Header(kind, volume.pixel_size_nm, apart_nm, network.config.model.classes, start)
+            found = instances.find(job, workers, quiet=quiet) if kind == INSTANCES else None
             write_volume(spec, job.staged.voxels(kind), header, overwrite=overwrite, format=format, inputs=read,
                          copy=shared_copy(workers, quiet), within=job.staged.output(kind))
+            if found:
+                instances.conclude(found, job, header, output=output, title=title, quiet=quiet)
     job.staged.remove()
     if network.reports is not None:
-        title = f"{network.config.name}: {title_of(known.image)}, section {shown.start[0]}"
         with reporting(network.reports, "pictures"):
             overlay(volume.image_in_files(shown)[0], picture[0], network.reports / REPORT / "segmentation.png",
-                    title=title, pixel_size_nm=volume.pixel_size_nm)
+                    title=f"{title}, section {shown.start[0]}", pixel_size_nm=volume.pixel_size_nm)
     return output
 
 

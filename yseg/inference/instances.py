@@ -18,6 +18,7 @@ from yseg.metrics.sums import Sums, sums_of
 
 REACH_NM = 200.0  # distances beyond are as this one: what is thicker is cut at narrower necks alone
 PER_NM = 64  # distances are kept in whole numbers of 1 / PER_NM, which are the same in all blocks
+_WIDE_BYTES, _BLOCK_BYTES = 8, 20  # for each voxel of a block with its halo, and of the block
 _OUTSIDE = np.iinfo(np.uint16).max  # of what lies beyond the region, where nobody knows what there is
 
 
@@ -57,6 +58,12 @@ class Fragments(NamedTuple):
 def halo(voxel_nm: tuple[float, float, float] | None) -> tuple[int, int, int]:
     """By how many voxels z, y, x a block has to be wider on each side, for `fragments`."""
     return (1, 1, 1) if voxel_nm is None else triple(math.ceil(REACH_NM / size) + 1 for size in voxel_nm)
+
+
+def memory_bytes(block: tuple[int, int, int], voxel_nm: tuple[float, float, float] | None) -> int:
+    """About how much `fragments` holds, for a block of this shape of which a tenth is foreground."""
+    wide = math.prod(size + 2 * more for size, more in zip(block, halo(voxel_nm), strict=True))
+    return _WIDE_BYTES * wide + _BLOCK_BYTES * math.prod(block)
 
 
 def fragments(mask: np.ndarray, probability: np.ndarray, *, block: Box, wide: Box, region: Box,

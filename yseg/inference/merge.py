@@ -20,6 +20,16 @@ NECK = 0.5  # an object is cut where it is narrower than this part of the thickn
 MOST = np.iinfo(np.uint32).max  # objects
 
 
+class Rule(NamedTuple):
+    """How instances are told apart: voxel_nm: size of a voxel in z, y, x; least_nm: see `merge`; separate: whether components
+    are cut where they are narrow.
+    """
+
+    voxel_nm: tuple[float, float, float]
+    least_nm: float
+    separate: bool
+
+
 class Merged(NamedTuple):
     """tables: for each block uint32 [1 + fragment], the object of each label, 0 = none; sums: Sums of the objects 1, 2, ..."""
 

@@ -7,9 +7,10 @@ import numpy as np
 from yseg.config import InputError
 from yseg.data.box import Box
 from yseg.metrics.counts import Counts
-from yseg.volumes.header import CLASSES, PROBABILITY
+from yseg.volumes.header import CLASSES, INSTANCES, PROBABILITY
 
-OUTPUT_TYPES = {CLASSES: np.uint8, PROBABILITY: np.float32}  # what can be written, see `predicted_classes` and `foreground`
+# What can be written, see `predicted_classes`, `foreground` and `yseg.inference.merge`.
+OUTPUT_TYPES = {CLASSES: np.uint8, PROBABILITY: np.float32, INSTANCES: np.uint32}
 
 
 def predicted_classes(probabilities: np.ndarray, threshold: float) -> np.ndarray:

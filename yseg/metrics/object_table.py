@@ -62,10 +62,9 @@ def summary(sums: Sums, pixel_size_nm: float, section_nm: float | None, *, looke
     """
     volumes, count = volumes_um3(sums, pixel_size_nm, section_nm), len(sums.voxels)
     tissue = looked_at * pixel_size_nm**2 * (section_nm or 0) * 1e-9
-    known = volumes is not None and count > 0
     return {"count": count, "density_per_um3": _written(count / tissue) if tissue else None,
             "share": _written(sums.voxels.sum() / looked_at) if looked_at else None,
-            **{f"{name}_um3": _written(of(volumes)) if known else None
+            **{f"{name}_um3": None if volumes is None or not count else _written(of(volumes))
                for name, of in (("median", np.median), ("mean", np.mean), ("total", np.sum))}}
 
 

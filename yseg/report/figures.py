@@ -172,7 +172,8 @@ def volume_histogram(volumes: ArrayLike, path: PathLike, *, title: str, unit: st
         low, high = np.log10(volumes.min()), np.log10(volumes.max())
         room = max(0.0, (HISTOGRAM_DECADES - (high - low)) / 2)  # few or equal volumes are no wall of bars
         bins = np.logspace(low - room, high + room, 1 + int(np.clip(2 * math.sqrt(len(volumes)), 12, 60)))
-        axes.hist(volumes, bins, color=BLUE, edgecolor="white", linewidth=0.5)
+        axes.hist(volumes, bins.tolist(), color=BLUE, edgecolor="white", linewidth=0.5,
+                  label=f"{len(volumes)} objects")
         axes.axvline(float(np.median(volumes)), color=VERMILLION, linestyle="--", label=f"median {np.median(volumes):.3g} {unit}")
         axes.set_xscale("log")
         axes.legend(frameon=False)

@@ -21,25 +21,31 @@ from yseg.data.box import Box
 from yseg.data.domain import Volume
 from yseg.inference.cut import file_shape
 from yseg.inference.engine import Engine, Tell, part_of
+from yseg.inference.instances import memory_bytes
+from yseg.inference.merge import Rule
 from yseg.inference.outputs import OUTPUT_TYPES, fill, predicted_classes
 from yseg.report import progress
 from yseg.trained.applied import Applied, chosen_block
 from yseg.trained.network import TrainedNetwork
-from yseg.volumes.header import CLASSES, PROBABILITY
+from yseg.volumes.header import CLASSES, INSTANCES, PROBABILITY
 from yseg.volumes.opened import times
 from yseg.volumes.staged import Staged, place_of
+
+FRAGMENTS = "fragments"  # of instances, in each block for itself
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
     """What is segmented, and how: all that who computes a block has to know.
 
-    applied: the network and the region; place: of the voxels on their way; kinds: what is kept, by kind of output.
+    applied: the network and the region; place: of the voxels on their way; kinds: what is kept, by kind of output; rule: of
+    instances, None = none are made of it, see `yseg.trained.instances`.
     """
 
     applied: Applied
     place: str
     kinds: tuple[str, ...]
+    rule: Rule | None = None
 
     @property
     def staged(self) -> Staged:
@@ -51,6 +57,14 @@ class Segmentation:
         done = self.staged.done()
         return [number for number in range(len(self.applied.blocks)) if number not in done]
 
+    def memory_bytes(self) -> int:
+        """About how much memory a process takes that computes blocks."""
+        kept = sum(np.dtype(OUTPUT_TYPES[kind]).itemsize for kind in self.kinds)
+        if self.rule:
+            held = memory_bytes(self.applied.block, self.rule.voxel_nm if self.rule.separate else None)
+            kept = max(kept, -(-held // math.prod(self.applied.block)))
+        return self.applied.memory_bytes(kept)
+
     def classes(self, box: Box) -> np.ndarray:
         """The classes uint8 [z, y, x] of a Box of the region, of blocks that are done."""
         kind = CLASSES if CLASSES in self.kinds else PROBABILITY
@@ -61,7 +75,7 @@ class Segmentation:
 
 
 def begin(network: TrainedNetwork, known: Domain, volume: Volume, region: Box, *, output: str, kinds: Iterable[str],
-          threshold: float, discard: bool, block: str = "") -> Segmentation:
+          threshold: float, discard: bool, block: str = "", rule: Rule | None = None) -> Segmentation:
     """A Segmentation, of which blocks may be done already.
 
     Args:
@@ -69,23 +83,25 @@ def begin(network: TrainedNetwork, known: Domain, volume: Volume, region: Box, *
       known, volume: what is segmented, and the same opened.
       region: Box in voxels of its files.
       output: the spec beside which its voxels are collected.
-      kinds: of outputs, see `OUTPUT_TYPES`.
+      kinds: of outputs, see `OUTPUT_TYPES`; of INSTANCES those that these are made of are kept.
       threshold: of the foreground probability.
       discard: whether the blocks of another segmentation may be deleted.
       block: the shape of the blocks, see `yseg.trained.applied.chosen_block`.
+      rule: of instances.
 
     Raises:
       InputError: see `yseg.trained.applied.chosen_block` and `yseg.volumes.staged.Staged.begin`.
     """
-    kinds, config = tuple(kinds), network.config
-    types = {kind: OUTPUT_TYPES[kind] for kind in kinds}
+    kinds, config = (CLASSES, PROBABILITY) if rule else tuple(kinds), network.config
+    types = {kind: OUTPUT_TYPES[kind] for kind in kinds} | (dict.fromkeys((FRAGMENTS, INSTANCES), np.uint32) if rule else {})
     shape = chosen_block(network, volume, region, types.values(), given=block)
     job = {"yseg": __version__, "network": _fingerprint(network), "image": dataclasses.asdict(known), "region": str(region),
            "grey levels": list(volume.statistics), "depth": network.depth_weights(volume).tolist(), "blocks": list(shape),
-           "outputs": list(kinds), "threshold": threshold, "inference": dataclasses.asdict(config.inference)}
+           "outputs": list(kinds), "threshold": threshold, "inference": dataclasses.asdict(config.inference),
+           **({"instances": [list(rule.voxel_nm), rule.least_nm, rule.separate]} if rule else {})}
     staged = Staged(place_of(output))
     staged.begin(job, types, region.shape, file_shape(shape), discard=discard, name=f"--output={output}")
-    return Segmentation(Applied(network, known, region, shape, threshold, volume=volume), staged.place, kinds)
+    return Segmentation(Applied(network, known, region, shape, threshold, volume=volume), staged.place, kinds, rule)
 
 
 def compute_block(job: Segmentation, number: int, tell: Tell) -> None:
@@ -123,9 +139,8 @@ def compute_missing(job: Segmentation, engine: Engine, *, part: str, quiet: bool
 
     if not quiet and len(blocks) > 1:
         share = f" of part {part}" if part else ""
-        kept = sum(np.dtype(OUTPUT_TYPES[kind]).itemsize for kind in job.kinds)
         print(f"{len(todo)} of {len(own)} blocks{share} to do, of {times(applied.block)} voxels; each process that computes takes"
-              f" about {applied.memory_bytes(kept) / 2**30:.1f} GiB of memory", file=sys.stderr, flush=True)
+              f" about {job.memory_bytes() / 2**30:.1f} GiB of memory", file=sys.stderr, flush=True)
 
     def tell(more: int) -> None:
         nonlocal done

@@ -8,10 +8,10 @@ from yseg import __version__
 from yseg.volumes.opened import VoxelSize
 from yseg.volumes.voxel_size import nm_of
 
-CLASSES, PROBABILITY, IMAGE, LABELS = "classes", "probability", "image", "labels"
-KINDS = (CLASSES, PROBABILITY, IMAGE, LABELS)
+CLASSES, PROBABILITY, INSTANCES, IMAGE, LABELS = "classes", "probability", "instances", "image", "labels"
+KINDS = (CLASSES, PROBABILITY, INSTANCES, IMAGE, LABELS)
 BOTH = "both"
-WHAT = (CLASSES, PROBABILITY, BOTH)  # what a segmentation gives
+WHAT = (CLASSES, PROBABILITY, BOTH, INSTANCES)  # what a segmentation gives
 # How an output is written, see `yseg.volumes.create`. Of those of one ending the first is the default.
 FORMATS = ("ome-zarr-0.5", "ome-zarr-0.4", "n5", "precomputed", "tiff", "ome-tiff", "hdf5")
 MARK = "yseg"  # the key of the mark in a format's metadata
@@ -29,9 +29,9 @@ def marked_nm(mark: Any) -> VoxelSize | None:
 class Header:
     """Of an output.
 
-    kind: one of KINDS: class indices, probability of foreground, grey levels, any other labels; pixel_size_nm: in y and x;
-    section_nm: distance of two sections, None = unknown; classes: how many there are, of `classes` alone; start: where the first
-    voxel lies (z, y, x), in voxels.
+    kind: one of KINDS: class indices, probability of foreground, ids of objects, grey levels, any other labels; pixel_size_nm: in
+    y and x; section_nm: distance of two sections, None = unknown; classes: how many there are, of `classes` alone; start: where
+    the first voxel lies (z, y, x), in voxels.
     """
 
     kind: str
@@ -48,7 +48,7 @@ class Header:
     @property
     def is_labels(self) -> bool:
         """Whether values are names and not amounts: a mean of them says nothing."""
-        return self.kind in (CLASSES, LABELS)
+        return self.kind in (CLASSES, INSTANCES, LABELS)
 
     @property
     def voxel_nm(self) -> tuple[float, float, float]:

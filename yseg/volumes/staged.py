@@ -4,6 +4,7 @@
         job.json        what is made here; another job is not mixed with it
         KIND/           an array for each output, Zarr 3, of which a block writes whole files
         done/NUMBER     of each block whose voxels are all there
+        STAGE/NUMBER    the same of what is made of these, with what is known of the block
         output/KIND/    in a bucket: the output while it is written
 
 Any number of processes may work on it at once, on any number of machines; each of them may be killed. A block is done twice
@@ -26,7 +27,7 @@ from yseg.volumes.opened import first_line
 from yseg.volumes.places import dataset_of, file_of, is_bucket
 from yseg.volumes.prefix import Prefix
 
-JOB, DONE, OUTPUT = "job.json", "done/", "output"
+JOB, DONE, OUTPUT = "job.json", "done", "output"
 _READ_TOGETHER = 8  # sections that are compressed together
 
 
@@ -85,14 +86,19 @@ class Staged:
         """Where an output of a kind may be assembled, in the store in which it is to be."""
         return self._files.below(OUTPUT).below(kind)
 
-    def done(self) -> set[int]:
+    def done(self, stage: str = DONE) -> set[int]:
         """The numbers of the blocks that are done."""
-        keys = self._files.store().list(ts.KvStore.KeyRange(DONE, f"{DONE[:-1]}0")).result()  # 0 follows /
-        return {int(key.decode()[len(DONE):]) for key in keys if key.decode()[len(DONE):].isdigit()}
+        keys = self._files.store().list(ts.KvStore.KeyRange(f"{stage}/", f"{stage}0")).result()  # 0 follows /
+        names = [key.decode()[len(stage) + 1:] for key in keys]
+        return {int(name) for name in names if name.isdigit()}
 
-    def mark(self, number: int) -> None:
-        """Say that all voxels of a block are there."""
-        self._files.write(f"{DONE}{number}", b"")
+    def mark(self, number: int, stage: str = DONE, known: bytes = b"") -> None:
+        """Say that all voxels of a block are there, and what else is known of it."""
+        self._files.write(f"{stage}/{number}", known)
+
+    def known(self, number: int, stage: str) -> bytes:
+        """What `mark` was given."""
+        return self._files.read(f"{stage}/{number}")
 
     def remove(self) -> None:
         """Delete all of it; what says what it is comes last."""

@@ -317,7 +317,7 @@ def in_the_cloud(spec: str) -> tuple[dict[str, Any], dict[str, Any]]:
         path = unquote(parts.path).rstrip("/")  # TensorStore quotes it
         return {"driver": "http", "base_url": f"{parts.scheme}://{parts.netloc}", "path": f"{path}/"}, {
             "http_request_retries": {"max_retries": 3, "initial_delay": "200ms", "max_delay": "2s"}}
-    place = {"bucket": parts.netloc, "path": f"{parts.path.strip('/')}/"}
+    place = {"bucket": parts.netloc, "path": f"{parts.path.strip('/')}/".lstrip("/")}  # of the bucket itself: none
     if parts.scheme == "gs":
         return {"driver": "gcs", **place}, {}
     if os.environ.get("AWS_ENDPOINT_URL"):
