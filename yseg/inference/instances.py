@@ -17,6 +17,7 @@ from yseg.data.box import Box, triple
 from yseg.metrics.sums import Sums, sums_of
 
 REACH_NM = 200.0  # distances beyond are as this one: what is thicker is cut at narrower necks alone
+NECK = 0.5  # an object is cut where it is narrower than this part of the thickness of the thinner side
 PER_NM = 64  # distances are kept in whole numbers of 1 / PER_NM, which are the same in all blocks
 _WIDE_BYTES, _BLOCK_BYTES = 8, 20  # for each voxel of a block with its halo, and of the block
 _OUTSIDE = np.iinfo(np.uint16).max  # of what lies beyond the region, where nobody knows what there is
@@ -35,11 +36,13 @@ class Face(NamedTuple):
 
 class Contacts(NamedTuple):
     """Pairs of fragments that touch: pair: int64 [n, 2]; saddle: uint16 [n], height of the highest way from one to the other;
-    faces: int64 [n, 3], faces of voxels towards z, y, x between them.
+    where: int64 [n], the least place in the region where it is, by which no two are equally high; faces: int64 [n, 3], faces of
+    voxels towards z, y, x between them.
     """
 
     pair: np.ndarray
     saddle: np.ndarray
+    where: np.ndarray
     faces: np.ndarray
 
 
@@ -101,30 +104,34 @@ def fragments(mask: np.ndarray, probability: np.ndarray, *, block: Box, wide: Bo
     target = number[voxels + way]
     crosses = target < 0  # to a voxel of another block, of which this one knows no more
     labels = _roots(np.where(crosses, number[voxels], target)) if voxel_nm else _components(inside, voxels)
-    count = int(labels.max(initial=-1)) + 1
     coordinates = np.stack(np.unravel_index(voxels, seen.shape), axis=1) + np.array(seen.start) - np.array(whole.start)
+    places = np.ravel_multi_index(tuple(coordinates.T), region.shape)
+    outer = _at_inner_face(coordinates, block.relative_to(region), region.shape)
+    labels, contacts = _contracted(labels, flat[voxels], outer, _touching(flat, voxels, number, labels, steps, places))
+    count = int(labels.max(initial=-1)) + 1
     exposed = np.stack([np.bincount(labels, (flat[voxels - step] == 0).astype(int) + (flat[voxels + step] == 0), count)
                         for step in steps], axis=1).astype(np.int64)
-    peak = np.zeros(count, np.uint16)
-    np.maximum.at(peak, labels, flat[voxels])
+    peak = _peaks(labels, flat[voxels])
     numbers = np.zeros(block.shape, np.uint32)
     numbers[inside[1:-1, 1:-1, 1:-1]] = labels + 1
     ends = tuple(_face(numbers, axis, end, heights, (crosses & (way == direction * steps[axis]), inside))
                  for axis in range(3) for end, direction in ((0, -1), (-1, 1)))
     sums = sums_of(labels, coordinates, probability[inside[1:-1, 1:-1, 1:-1]], exposed=exposed, shape=region.shape)
-    return Fragments(numbers, peak, sums, contacts_of(*_touching(flat, voxels, number, labels, steps)), ends)
+    return Fragments(numbers, peak, sums, contacts, ends)
 
 
-def contacts_of(pair: np.ndarray, saddle: np.ndarray, faces: np.ndarray) -> Contacts:
-    """The Contacts of pairs that may occur several times, in either order; of what is its own pair nothing stays."""
-    apart = pair[:, 0] != pair[:, 1]
-    pair, saddle, faces = np.sort(pair[apart], axis=1), saddle[apart], faces[apart]
-    order = np.lexsort((pair[:, 1], pair[:, 0]))
-    pair, saddle, faces = pair[order], saddle[order], faces[order]
-    if not len(pair):
-        return Contacts(pair, saddle, faces)
+def united(contacts: Contacts, owner: np.ndarray) -> Contacts:
+    """The Contacts of what the fragments belong to, of which some may be the same, and pairs may occur several times."""
+    pair = np.sort(owner[contacts.pair], axis=1)
+    order = np.lexsort((-contacts.where, contacts.saddle, pair[:, 1], pair[:, 0]))
+    order = order[pair[order, 0] != pair[order, 1]]
+    if not len(order):
+        return Contacts(*(values[:0] for values in contacts))
+    pair = pair[order]
     starts = np.flatnonzero(np.r_[True, (pair[1:] != pair[:-1]).any(axis=1)])
-    return Contacts(pair[starts], np.maximum.reduceat(saddle, starts), np.add.reduceat(faces, starts, axis=0))
+    highest = order[np.r_[starts[1:], len(order)] - 1]
+    return Contacts(pair[starts], contacts.saddle[highest], contacts.where[highest],
+                    np.add.reduceat(contacts.faces[order], starts, axis=0))
 
 
 def _distances(mask: np.ndarray, voxel_nm: tuple[float, float, float] | None) -> np.ndarray:
@@ -174,19 +181,59 @@ def _components(inside: np.ndarray, voxels: np.ndarray) -> np.ndarray:
     return ndimage.label(inside)[0].ravel()[voxels].astype(np.int64) - 1
 
 
-def _touching(flat: np.ndarray, voxels: np.ndarray, number: np.ndarray, labels: np.ndarray,
-              steps: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pair of fragments, saddle and faces, as of Contacts, of each pair of neighbouring voxels of the block."""
-    pairs, saddles, faces = [], [], []
+def _touching(flat: np.ndarray, voxels: np.ndarray, number: np.ndarray, labels: np.ndarray, steps: list[int],
+              places: np.ndarray) -> Contacts:
+    """The Contacts of all pairs of neighbouring voxels of the block that lie in different fragments; places: in the region."""
+    found = []
     for axis, step in enumerate(steps):
         other = number[voxels + step]
         here = np.flatnonzero(other >= 0)
         here = here[labels[here] != labels[other[here]]]
         there = other[here]
-        pairs.append(np.stack([labels[here], labels[there]], axis=1))
-        saddles.append(np.minimum(flat[voxels[here]], flat[voxels[there]]))
-        faces.append(np.broadcast_to(np.eye(3, dtype=np.int64)[axis], (len(here), 3)))
-    return np.concatenate(pairs), np.concatenate(saddles), np.concatenate(faces)
+        found.append(Contacts(np.stack([labels[here], labels[there]], axis=1),
+                              np.minimum(flat[voxels[here]], flat[voxels[there]]), 3 * places[here] + axis,
+                              np.broadcast_to(np.eye(3, dtype=np.int64)[axis], (len(here), 3))))
+    return Contacts(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def _at_inner_face(coordinates: np.ndarray, block: Box, shape: tuple[int, int, int]) -> np.ndarray:
+    """Whether voxels lie at a face of the block behind which the region goes on, bool [voxel]."""
+    first, last = (np.array(corner) for corner in (block.start, block.stop))
+    return (((coordinates == first) & (first > 0)) | ((coordinates == last - 1) & (last < shape))).any(axis=1)
+
+
+def _contracted(labels: np.ndarray, heights: np.ndarray, ends: np.ndarray, contacts: Contacts) -> tuple[np.ndarray, Contacts]:
+    """Labels of fragments and their Contacts, after those are joined that will be joined anyway, which leaves few to be merged.
+
+    Such a fragment has no voxel in `ends`, so that all its contacts are known. The highest leads to one with a peak that is as
+    high, and is high enough: when the merge comes to it neither of the two will have been joined over another of the fragment's
+    contacts, and no later peak will be another one.
+    """
+    contacts = united(contacts, np.arange(labels.max(initial=-1) + 1))
+    while True:
+        peak = _peaks(labels, heights).astype(np.int64)
+        closed = np.ones(len(peak), bool)
+        closed[labels[ends]] = False
+        sides = np.concatenate([contacts.pair, contacts.pair[:, ::-1]])
+        saddle, where = (np.tile(values, 2) for values in (contacts.saddle, contacts.where))
+        order = np.lexsort((-where, saddle, sides[:, 0]))
+        highest = order[np.flatnonzero(np.diff(sides[order, 0], append=-1))]  # of each fragment with contacts
+        one, two = sides[highest].T
+        higher = (peak[two] > peak[one]) | ((peak[two] == peak[one]) & (two < one))
+        joined = closed[one] & higher & (saddle[highest] >= NECK * peak[one])
+        if not joined.any():
+            return labels, contacts
+        parent = np.arange(len(peak))
+        parent[one[joined]] = two[joined]
+        owner = _roots(parent)
+        labels, contacts = owner[labels], united(contacts, owner)
+
+
+def _peaks(labels: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """The largest height of each label, uint16."""
+    peak = np.zeros(labels.max(initial=-1) + 1, np.uint16)
+    np.maximum.at(peak, labels, heights)
+    return peak
 
 
 def _face(numbers: np.ndarray, axis: int, end: int, heights: np.ndarray, crossing: tuple[np.ndarray, np.ndarray]) -> Face:

@@ -13,10 +13,9 @@ import numpy as np
 from scipy import sparse
 
 from yseg.data.box import Box
-from yseg.inference.instances import PER_NM, Contacts, Fragments, contacts_of
+from yseg.inference.instances import NECK, PER_NM, Contacts, Fragments, united
 from yseg.metrics.sums import Sums, total
 
-NECK = 0.5  # an object is cut where it is narrower than this part of the thickness of the thinner side
 MOST = np.iinfo(np.uint32).max  # objects
 
 
@@ -57,22 +56,20 @@ def merge(blocks: Sequence[Box], found: Sequence[Fragments], *, voxel_nm: tuple[
     counts = [len(each.peak) for each in found]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     count = int(offsets[-1])
-    pair, saddle, faces, crossed = _across(blocks, found, offsets)
-    basin = same(count, pair[crossed])
+    across, crossed = _across(blocks, found, offsets)
+    basin = same(count, across.pair[crossed])
     sums = _joined([each.sums for each in found])
     first = total(sums, basin, basin.max(initial=-1) + 1).first
     basin = np.argsort(np.argsort(first))[basin]  # in the order of first voxels, however the region is cut
-    contacts = contacts_of(np.concatenate([pair, *(each.contacts.pair + offset for each, offset in
-                                                   zip(found, offsets[:-1], strict=True))]),
-                           np.concatenate([saddle, *(each.contacts.saddle for each in found)]),
-                           np.concatenate([faces, *(each.contacts.faces for each in found)]))
+    inside = (each.contacts._replace(pair=each.contacts.pair + offset) for each, offset in zip(found, offsets[:-1], strict=True))
+    contacts = Contacts(*map(np.concatenate, zip(across, *inside, strict=True)))
     peak = np.zeros(len(first), np.int64)
     np.maximum.at(peak, basin, np.concatenate([np.zeros(0, np.uint16), *(each.peak for each in found)]))
-    merged = _joined_basins(peak, _between(contacts, basin), least_nm)
+    merged = _joined_basins(peak, united(contacts, basin), least_nm)
     owner = merged[basin]
 
     objects = total(sums, owner, owner.max(initial=-1) + 1)
-    apart = _between(contacts, owner)
+    apart = united(contacts, owner)
     for side in apart.pair.T:
         np.add.at(objects.exposed, side, apart.faces)
     kept = equivalent_nm(objects.voxels, voxel_nm) >= least_nm
@@ -103,11 +100,12 @@ def _joined(sums: Sequence[Sums]) -> Sums:
     return Sums(*(np.concatenate(values) for values in zip(*sums, strict=True)))
 
 
-def _across(blocks, found, offsets) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of the voxels that touch across faces of blocks: their fragments, saddle, faces, and whether an ascent crosses."""
+def _across(blocks: Sequence[Box], found: Sequence[Fragments], offsets: np.ndarray) -> tuple[Contacts, np.ndarray]:
+    """The Contacts of all pairs of voxels that touch across faces of blocks, and whether an ascent crosses there."""
     places = {block.start: number for number, block in enumerate(blocks)}
-    pairs, saddles, faces, crossed = ([np.zeros((0, 2), np.int64)], [np.zeros(0, np.uint16)], [np.zeros((0, 3), np.int64)],
-                                      [np.zeros(0, bool)])
+    corner, shape = np.min([block.start for block in blocks], axis=0), np.ptp([*zip(*blocks, strict=True)], axis=(0, 1))
+    parts = [Contacts(np.zeros((0, 2), np.int64), np.zeros(0, np.uint16), np.zeros(0, np.int64), np.zeros((0, 3), np.int64))]
+    crossed = [np.zeros(0, bool)]
     for number, block in enumerate(blocks):
         for axis in range(3):
             start = (*block.start[:axis], block.stop[axis], *block.start[axis + 1:])
@@ -115,17 +113,16 @@ def _across(blocks, found, offsets) -> tuple[np.ndarray, np.ndarray, np.ndarray,
                 continue
             other = places[start]
             one, two = found[number].faces[2 * axis + 1], found[other].faces[2 * axis]
-            _, here, there = np.intersect1d(one.place, two.place, assume_unique=True, return_indices=True)
-            pairs.append(np.stack([one.fragment[here] + offsets[number], two.fragment[there] + offsets[other]], axis=1))
-            saddles.append(np.minimum(one.height[here], two.height[there]))
-            faces.append(np.broadcast_to(np.eye(3, dtype=np.int64)[axis], (len(here), 3)))
+            place, here, there = np.intersect1d(one.place, two.place, assume_unique=True, return_indices=True)
+            at = np.array(np.unravel_index(place, [1 if each == axis else size for each, size in enumerate(block.shape)]))
+            at += (np.array(block.start) - corner)[:, None]
+            at[axis] += block.shape[axis] - 1
+            parts.append(Contacts(
+                np.stack([one.fragment[here] + offsets[number], two.fragment[there] + offsets[other]], axis=1),
+                np.minimum(one.height[here], two.height[there]), 3 * np.ravel_multi_index(tuple(at), tuple(shape)) + axis,
+                np.broadcast_to(np.eye(3, dtype=np.int64)[axis], (len(here), 3))))
             crossed.append(one.crosses[here] | two.crosses[there])
-    return np.concatenate(pairs), np.concatenate(saddles), np.concatenate(faces), np.concatenate(crossed)
-
-
-def _between(contacts: Contacts, owner: np.ndarray) -> Contacts:
-    """The contacts of what the fragments belong to."""
-    return contacts_of(owner[contacts.pair], contacts.saddle, contacts.faces)
+    return Contacts(*map(np.concatenate, zip(*parts, strict=True))), np.concatenate(crossed)
 
 
 def _joined_basins(peak: np.ndarray, contacts: Contacts, least_nm: float) -> np.ndarray:
@@ -137,7 +134,7 @@ def _joined_basins(peak: np.ndarray, contacts: Contacts, least_nm: float) -> np.
             parent[node] = node = parent[parent[node]]
         return node
 
-    order = np.lexsort((contacts.pair[:, 1], contacts.pair[:, 0], -contacts.saddle.astype(np.int64)))
+    order = np.lexsort((contacts.where, -contacts.saddle.astype(np.int64)))
     least = least_nm / 2 * PER_NM
     for (one, two), saddle in zip(contacts.pair[order].tolist(), contacts.saddle[order].tolist(), strict=True):
         one, two = root(one), root(two)
