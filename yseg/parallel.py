@@ -90,7 +90,7 @@ def lost_processes(seconds: float = 3.0) -> list[int]:
     try:
         from jax._src.distributed import global_state  # the store that all processes share has no public name
 
-        client = global_state.client
+        client: Any = global_state.client
         client.key_value_set(f"{_LEFT}{jax.process_index()}", "", allow_overwrite=True)
         time.sleep(seconds)
         left = {int(key.rpartition("/")[2]) for key, _ in client.key_value_dir_get(_LEFT)}
