@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[2]
 GIVEN = {
     "train": ["--workdir"], "adapt": ["--from", "--workdir"], "finetune": ["--from", "--workdir"], "demo": ["--workdir"],
     "evaluate": ["--workdir", "--image", "--labels"], "segment": ["--workdir", "--image", "--output"],
-    "export": ["--workdir", "--output"], "sweep": ["--out"], "reproduce": ["--out"]}
+    "export": ["--workdir", "--output"],
+    "view": ["--workdir", "--image", "--segmentation", "--probability", "--labels", "--instances"],
+    "sweep": ["--out"], "reproduce": ["--out"]}
 MOVED = ["--data_dir", "--source_image", "--source_labels", "--target_image", "--target_labels"]
 
 
@@ -30,7 +32,7 @@ def parse(name, *arguments):
 @pytest.mark.parametrize("name", GIVEN)
 def test_the_home_folder_is_meant_by_a_tilde_in_every_path(name, monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    moved = MOVED if name in ("adapt", "finetune", "evaluate", "segment", "export") else []
+    moved = MOVED if name in ("adapt", "finetune", "evaluate", "segment", "export", "view") else []
     flags = [*GIVEN[name], *moved, "--compilation_cache"]
     values = parse(name, *(f"{flag}=~/a b" for flag in flags))
     assert {values[flag.removeprefix("--")].value for flag in flags} == {"/home/me/a b"}
