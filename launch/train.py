@@ -21,6 +21,11 @@ from yseg.config import InputError, quick
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of the run; it is created", values)
+    define_training(values)
+
+
+def define_training(values):
+    """The flags but for the config and the workdir, which launch.check takes, too."""
     flags.DEFINE_list("seeds", [], "train once with each of these seeds, each in a folder seedN of the workdir; default: the"
                       " config's, in the workdir itself", flag_values=values)
     flags.DEFINE_boolean("together", None, "with --seeds: train all at once, in one step; default: on an accelerator",
@@ -39,10 +44,7 @@ def define(values):
 
 def main(values):
     """Train."""
-    for name in ("coordinator", "processes", "process"):
-        value = getattr(values, name)
-        if value is not None and not values.multihost:
-            raise InputError(f"--{name}={value}: must come with --multihost")
+    check_multihost(values)
     if values.multihost:
         from yseg import parallel  # needs JAX, for which --help and a bad flag need not wait
 
@@ -50,11 +52,23 @@ def main(values):
                                  heartbeat_timeout=values.heartbeat_timeout)
     from yseg.runs.population import train_population
 
-    config = quick(values.config) if values.budget == "quick" else values.config
-    runs = members(config, values.workdir, values.seeds)
+    runs = members(budgeted(values), values.workdir, values.seeds)
     configs, workdirs = zip(*runs, strict=True)
     for last in train_population(configs, workdirs, together=values.together, more_steps=True):
         program.print_end(last)
+
+
+def check_multihost(values):
+    """InputError if a flag is given that says nothing without --multihost."""
+    for name in ("coordinator", "processes", "process"):
+        value = getattr(values, name)
+        if value is not None and not values.multihost:
+            raise InputError(f"--{name}={value}: must come with --multihost")
+
+
+def budgeted(values):
+    """The config with the training steps of --budget."""
+    return quick(values.config) if values.budget == "quick" else values.config
 
 
 def members(config, workdir, seeds):

@@ -25,7 +25,8 @@ import numpy as np
 import tifffile
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ("train", "adapt", "finetune", "evaluate", "segment", "export", "sweep", "reproduce", "demo")
+PROGRAMS = ("train", "adapt", "finetune", "evaluate", "segment", "export", "sweep", "reproduce", "demo",
+            "check")
 NUMBERS = ("0", "-1", "1", "2", "3", "7", "64", "0.5", "0.999", "1e-9", "1e9", "1e400", "nan", "-inf", "99999999999999999999")
 STRANGE = ("", " ", "many", "x" * 500, "µ", "'", '"', "()",
            "(1,)", "(1, 'a')", "1,2", "[", "{}", "None", "true", "none", "==", ">0", ">", "=1", "==1,5", ">=many", "0:1,:,:",
@@ -105,12 +106,14 @@ def command_line(program: str, paths: dict[str, str], fresh: Path, chance: rando
     definition = importlib.import_module(f"launch.{program}").PROGRAM
     values = programs._flags_of(definition)
     anything = [*paths.values(), *paths.values(), *STRANGE, str(fresh)]
-    given = {"workdir": str(fresh) if program in ("train", "adapt", "finetune", "demo") else paths["run"], "out": str(fresh),
-             "from": paths["run"], "image": paths["image.tif"], "output": f"{fresh}.zarr" if program == "segment" else str(fresh),
+    given = {"workdir": str(fresh) if program in ("train", "adapt", "finetune", "demo", "check") else paths["run"],
+             "out": str(fresh), "from": paths["run"], "image": paths["image.tif"],
+             "output": f"{fresh}.zarr" if program == "segment" else str(fresh),
              "fraction": "0.5", "pixel_size_nm": "10", "labels": paths["labels.tif"]}
     needed = {"train": ("workdir",), "adapt": ("from", "workdir"), "finetune": ("from", "workdir", "fraction"),
               "evaluate": ("workdir",), "segment": ("workdir", "image", "output", "pixel_size_nm"),
-              "export": ("workdir", "output"), "sweep": ("out",), "reproduce": ("out",), "demo": ("workdir",)}[program]
+              "export": ("workdir", "output"), "sweep": ("out",), "reproduce": ("out",), "demo": ("workdir",),
+              "check": ("output",)}[program]
     arguments = [f"--{name}={given[name]}" for name in needed if chance.random() < 0.98]
     if definition.takes_config and chance.random() < 0.98:
         method = "" if program == "reproduce" else f":{chance.choice((*METHODS, 'x') if chance.random() < 0.1 else METHODS)}"

@@ -184,6 +184,17 @@ ROWS = [
     (("sweep", CUSTOM, "--out={new}", "--weights=-1"), "--weights=-1: must be numbers of at least 0"),
     (("reproduce", "--config=configs/custom.py:ft", "--out={new}"), "must be FILE.py without a method"),
     (("reproduce", "--config=configs/custom.py", "--out={new}", "--experiment=table9"), "--experiment=table9"),
+    # --- A first look ---
+    (("check", "--output={new}"), "--config is missing: must be FILE.py:METHOD"),
+    (("check", CUSTOM, *SMALL, *SOURCE, *TARGET, "--output={full}"), "is not empty and holds no check.json"),
+    (("check", CUSTOM, *SMALL, *SOURCE, *TARGET, "--output={text.txt}"), "text.txt: must be a folder"),
+    (("check", CUSTOM, *SMALL, *SOURCE, *TARGET, "--output={new}", "--workdir={full}"), "is not empty and holds no run"),
+    (("check", CUSTOM, *SMALL, *SOURCE, *TARGET, "--output={new}", "--config.source.labels={narrow.tif}"), "differs from 4 x 48"),
+    (("check", CUSTOM, *SMALL, *SOURCE, *TARGET, "--output={new}", "--config.target.labels={narrow.tif}"), "differs from 4 x 48"),
+    (("check", CUSTOM, *SMALL, *SOURCE, *TARGET, "--output={new}", "--config.source.foreground=>9"), "finds no foreground"),
+    (("check", CUSTOM, *SMALL, *SOURCE, *TARGET, "--output={new}", "--seeds=1,1"), "--seeds=1,1: must differ"),
+    (("check", CUSTOM, *SMALL, *SOURCE, *TARGET, "--output={new}", "--process=1"), "--process=1: must come with --multihost"),
+    (("check", CUSTOM, "--config.sampling.patch_size=64", *SOURCE, *TARGET, "--output={new}"), "patch_size=64: must be at most"),
     (("demo", "--config=configs/demo.py:ft", "--workdir={new}"), "--config.method=ft: must be self_training"),
 ]
 
@@ -245,4 +256,4 @@ def test_bad_input_gets_one_line_and_exit_code_2_and_nothing_is_written(flags, s
 def test_there_are_many_rows_of_every_program():
     assert len(ROWS) == len({flags for flags, _ in ROWS}) >= 80
     assert {flags[0] for flags, _ in ROWS} == {"train", "evaluate", "segment", "export", "finetune", "adapt", "sweep",
-                                               "reproduce", "demo"}
+                                               "reproduce", "demo", "check"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import evaluate, program, segment, train
+from launch import check, evaluate, program, segment, train
 from launch.complaints import with_flags
 from yseg.config import Experiment, InputError, knobs, may_be_empty, required
 from yseg.runs.resolve import resolve
@@ -61,7 +61,7 @@ def test_one_command_line_leaves_no_trace_in_the_next():
     assert dataclasses.asdict(parse(DEMO, "--workdir=w").config) == dataclasses.asdict(before)
 
 
-@pytest.mark.parametrize("module", [train, evaluate, segment], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [train, check, evaluate, segment], ids=lambda module: module.__name__)
 def test_help_shows_what_a_program_does_and_its_own_flags_only(module, capsys):
     with pytest.raises(SystemExit) as exit_:
         program.run(module.PROGRAM, ["program", "--help"])
