@@ -5,6 +5,11 @@
 
 The folder holds weights.npz, the segmentation network alone, and model.json, which says what it is, how images are prepared for
 it and where it comes from. Its path is printed.
+
+    python -m launch.export --workdir=runs/ynet --output=models/ynet.zip --format=bioimageio
+
+writes a package of the BioImage Model Zoo instead, with ONNX weights, for programs other than yseg; a folder unless its name
+ends with .zip. Its README.md says what such a program has to do itself. It shows a tile of the target, if that is found.
 """
 
 from absl import flags
@@ -16,7 +21,9 @@ from launch import program
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of a run of launch.train", values)
-    program.define_required("output", "the folder that is created", values)
+    program.define_required("output", "the folder that is created; of bioimageio also a file, NAME.zip", values)
+    flags.DEFINE_enum("format", "yseg", ["yseg", "bioimageio"], "yseg = what --model of launch.segment reads; bioimageio = a"
+                      " package of the BioImage Model Zoo, for other programs", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it is an exported model", flag_values=values)
     program.define_threshold(values)
     program.define_statistics(values)
@@ -29,7 +36,7 @@ def main(values):
     """Export."""
     print(yseg.export(values.workdir, values.output, overwrite=values.overwrite, threshold=values.threshold,
                       batch_statistics=values.batch_statistics, plausible_objects=values.plausible_objects,
-                      adapted=values.adapted, moved=program.moved(values)))
+                      adapted=values.adapted, moved=program.moved(values), format=values.format))
 
 
 PROGRAM = program.Program(__doc__, define, main)

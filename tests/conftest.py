@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # of onnxruntime, to its makers; it is on by default
 # The tests' arrays are tiny and compiling takes most of their time. All of this also reaches the processes that they start.
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"

@@ -168,6 +168,8 @@ ROWS = [
     (("export", RUN), "--output is missing"),
     (("export", RUN, "--output={model}"), "exists; must be another folder, or give --overwrite"),
     (("export", RUN, "--output={full}", "--overwrite"), "exists and is no exported model"),
+    (("export", RUN, "--output={new}", "--format=keras"), "--format=keras: "),
+    (("export", RUN, "--output={model}", "--format=bioimageio", "--overwrite"), "exists and is no package of bioimage.io"),
     (("export", RUN, "--output={new}", "--threshold=high"), "--threshold=high: must be a number from 0 to 1"),
     # --- What goes on from a run ---
     (("finetune", "--from={run}", "--workdir={new}"), "--fraction is missing"),

@@ -24,7 +24,7 @@ class Dataset:
 
 
 _EPFL_CITATION = ("Lucchi, Li, Fua: Learning for structured prediction using approximate subgradient descent with working sets,"
-                  " CVPR 2013")
+                  " CVPR 2013, https://www.epfl.ch/labs/cvlab/data/data-em/")
 _EPFL_LICENCE = "published by the CVLab of EPFL for research"
 
 DATASETS = {
