@@ -3,9 +3,10 @@
 import re
 from pathlib import Path
 
-import nbclient
-import nbformat
 import pytest
+
+nbformat = pytest.importorskip("nbformat", reason="see tests/requirements.txt")
+nbclient = pytest.importorskip("nbclient", reason="see tests/requirements.txt")
 
 NOTEBOOKS = sorted(Path(__file__).parents[1].joinpath("configs").glob("*.ipynb"))
 # What the cell of parameters says in the test: little training on small volumes.

@@ -1,6 +1,6 @@
 """A package of bioimage.io: sound, with yseg's own probabilities, and written whole or not at all.
 
-tests/bioimage has the zoo's own program apply it.
+test_bioimage_core.py has the own program of bioimage.io apply it.
 """
 
 import dataclasses
@@ -13,10 +13,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import yaml
-from bioimageio.spec import load_model_description
 from PIL import Image
 from tiny import experiment
 
@@ -28,6 +26,9 @@ from yseg.trained.bioimage import FILES, PAPER, sizes
 from yseg.trained.example import COVER_SIDE, EPSILON
 from yseg.volumes.catalog import DATASETS
 from yseg.volumes.phantom import phantom
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="see tests/requirements.txt")
+spec = pytest.importorskip("bioimageio.spec", reason="see tests/requirements.txt")
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +70,7 @@ def applied(package, image):
 
 
 def test_the_specification_finds_nothing_wrong(package):
-    model = load_model_description(package / "rdf.yaml")
+    model = spec.load_model_description(package / "rdf.yaml")
     assert model.validation_summary.status == "valid-format"
     assert {path.name for path in package.iterdir()} == {*FILES}
     assert model.format_version.startswith("0.5.")
@@ -198,7 +199,7 @@ def test_a_zip_file_holds_what_the_folder_holds(run, package, tmp_path):
         for name in set(FILES) - {"rdf.yaml"}:
             assert archive.read(name) == (package / name).read_bytes()
         np.testing.assert_array_equal(np.load(io.BytesIO(archive.read("test_input.npy"))), np.load(package / "test_input.npy"))
-    assert load_model_description(output).validation_summary.status == "valid-format"
+    assert spec.load_model_description(output).validation_summary.status == "valid-format"
 
 
 def test_only_a_package_is_replaced_and_only_if_asked(run, tmp_path):

@@ -6,8 +6,6 @@ import sys
 
 import jax
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 
 from yseg.config import Inference, InputError, Model
@@ -15,6 +13,9 @@ from yseg.inference.predictor import make_predictor
 from yseg.models import segmentation_network
 from yseg.trained import onnx_network
 from yseg.trained.onnx_network import onnx_model
+
+onnx = pytest.importorskip("onnx", reason="see tests/requirements.txt")
+onnxruntime = pytest.importorskip("onnxruntime", reason="see tests/requirements.txt")
 
 SMALL = Model(levels=2, features=8, groups=4)
 CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Model) if field.metadata["choices"]}

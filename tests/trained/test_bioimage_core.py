@@ -12,7 +12,7 @@ from yseg.data.patches import section_numbers
 from yseg.trained.bioimage import sizes
 from yseg.trained.example import z_scored
 
-core = pytest.importorskip("bioimageio.core", reason="bioimageio.core is not installed: see tests/bioimage/requirements.txt")
+core = pytest.importorskip("bioimageio.core", reason="see tests/requirements.txt")
 
 NETWORKS = {
     "plain": {},
