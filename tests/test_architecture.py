@@ -56,7 +56,7 @@ def test_a_checkout_that_keeps_the_rules_passes(small):
     code, output = check(small)
     assert code == 0, output
     assert "launch > yseg" in output
-    assert "experiment > trained > runs > training | inference > methods > data | losses | models > volumes" in output
+    assert "experiment > trained | view > runs > training | inference > methods > data | losses | models > volumes" in output
 
 
 @pytest.mark.parametrize(("file", "text", "said"), [
