@@ -22,13 +22,14 @@ def define(values):
     flags.DEFINE_integer("steps", None, "training steps; default: the run's self_training.steps", lower_bound=1,
                          flag_values=values)
     flags.DEFINE_integer("seed", None, "chooses patches and augmentation; default: the run's", lower_bound=0, flag_values=values)
+    program.define_tracker(values)
     program.define_moved(values)
 
 
 def main(values):
     """Adapt."""
     program.print_end(yseg.adapt(values["from"].value, values.workdir, steps=values.steps, seed=values.seed,
-                                 moved=program.moved(values)))
+                                 moved=program.moved(values), tracker=values.tracker or ""))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -31,6 +31,7 @@ def define(values):
     flags.DEFINE_float("learning_rate", TUNING_RATE, "peak learning rate", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("seed", None, "chooses labels, patches and augmentation; default: the run's", lower_bound=0,
                          flag_values=values)
+    program.define_tracker(values)
     program.define_moved(values)
 
 
@@ -44,10 +45,12 @@ def main(values):
     """Fine-tune, once or for each fold."""
     start, fraction = values["from"].value, values.fraction
     if values.folds:
+        if values.tracker:
+            raise InputError(f"--tracker={values.tracker}: must not be given with --folds={values.folds}")
         _cross_validate(start, 1.0 if fraction is None else fraction, values)
         return
     last = yseg.finetune(start, values.workdir, fraction, steps=values.steps, learning_rate=values.learning_rate,
-                         seed=values.seed, moved=program.moved(values))
+                         seed=values.seed, moved=program.moved(values), tracker=values.tracker or "")
     print(f"{last['workdir']}: trained for {last['step']} steps")
 
 

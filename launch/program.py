@@ -217,6 +217,13 @@ def define_plausible_objects(values):
                          " --config.inference.plausible_objects of the run", flag_values=values)
 
 
+def define_tracker(values):
+    """The flag --tracker of programs that train."""
+    flags.DEFINE_enum("tracker", None, ["mlflow", "wandb"], "a service that gets config, numbers and pictures, too: MLflow or"
+                      " Weights & Biases, set by their own variables, such as MLFLOW_TRACKING_URI; needs the package; default:"
+                      " none", flag_values=values)
+
+
 def define_format(values):
     """The flag --format of programs that write a volume."""
     flags.DEFINE_enum("format", None, list(FORMATS), "how the output is written; default: by its ending, .zarr as ome-zarr-0.5,"

@@ -32,6 +32,7 @@ def define_training(values):
                          flag_values=values)
     flags.DEFINE_enum("budget", "full", ["full", "quick"], "quick: a third of the config's training steps, to see what comes"
                       " out", flag_values=values)
+    program.define_tracker(values)
     flags.DEFINE_boolean("multihost", False, "join the other processes of a SLURM job, a TPU pod and the like, or those that"
                          " the next flags say", flag_values=values)
     flags.DEFINE_string("coordinator", None, "with --multihost: HOST:PORT at which the first process listens; default: as the"
@@ -54,7 +55,7 @@ def main(values):
 
     runs = members(budgeted(values), values.workdir, values.seeds)
     configs, workdirs = zip(*runs, strict=True)
-    for last in train_population(configs, workdirs, together=values.together, more_steps=True):
+    for last in train_population(configs, workdirs, together=values.together, more_steps=True, tracker=values.tracker or ""):
         program.print_end(last)
 
 

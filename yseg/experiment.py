@@ -16,7 +16,7 @@ import tensorstore as ts
 
 from yseg.config import MATCHED, TUNING_RATE, TUNING_STEPS, Domain, Experiment, InputError
 from yseg.data.box import Box, parse_region
-from yseg.data.domain import Reading, Volume, check_rule, given_domain, open_domain, open_own_domain
+from yseg.data.domain import Reading, Volume, check_rule, given_domain, open_domain
 from yseg.data.grid import Grid
 from yseg.data.normalise import normalised
 from yseg.data.split import split
@@ -31,16 +31,20 @@ from yseg.metrics.objects import object_scores
 from yseg.report import overlay
 from yseg.runs.choice import read_choice
 from yseg.runs.folder import REPORT, read_config, reporting
-from yseg.runs.moved import Moved, check_there
+from yseg.runs.history import EVALUATED, SEGMENTED
+from yseg.runs.moved import Moved
 from yseg.runs.population import train_population
 from yseg.runs.samples import middle_section
 from yseg.runs.stages import adapting, finetuning
+from yseg.runs.views import views_of
 from yseg.trained import instances
 from yseg.trained.applied import Applied, chosen_block
 from yseg.trained.evaluation import evaluated
 from yseg.trained.export import export
 from yseg.trained.names import in_a_name, name_in_files, title_of
 from yseg.trained.network import TrainedNetwork, network_of
+from yseg.trained.reports import report_views
+from yseg.trained.scored import kept_box, open_to_score
 from yseg.trained.segmentation import begin, compute_missing
 from yseg.trained.threshold import chosen_threshold
 from yseg.volumes.catalog import DATASETS
@@ -58,7 +62,8 @@ OBJECT_NM = 100.0  # objects that are smaller than a square of this side in one 
 # --- Training ---
 
 
-def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False, *, more_steps: bool = False) -> dict[str, Any]:
+def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False, *, more_steps: bool = False,
+          tracker: str = "") -> dict[str, Any]:
     """Train a network, or continue a run that was interrupted: it ends with the same parameters, to the bit.
 
     A run also goes on with another name, record or place of its data, see `yseg.runs.going_on`; a line on standard error says so.
@@ -69,6 +74,7 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False, *
       quiet: show no progress.
       more_steps: let a run of fewer steps go on from where it ended. With a cosine schedule, or with DANN, the result is not that
         of as many steps in one go: the line says so, and changes.jsonl in the workdir keeps it.
+      tracker: "mlflow" or "wandb", a service that is told of it, see `yseg.training.trackers`; "" = none.
 
     Returns:
       dict: the last line of metrics.jsonl (step, loss, validation_iou, ...) and the workdir.
@@ -77,11 +83,11 @@ def train(config: Experiment, workdir: str | os.PathLike, quiet: bool = False, *
       InputError: anything about the config, the volumes or the workdir that the user has to change; nothing has been written.
       TrainingDiverged: the loss became infinite or not a number.
     """
-    return next(train_population([config], [workdir], quiet=quiet, more_steps=more_steps))
+    return next(train_population([config], [workdir], quiet=quiet, more_steps=more_steps, tracker=tracker))
 
 
 def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | None = None, seed: int | None = None,
-          moved: Moved | None = None, quiet: bool = False) -> dict[str, Any]:
+          moved: Moved | None = None, quiet: bool = False, tracker: str = "") -> dict[str, Any]:
     """Adapt the segmentation network of a run to the target by self-training, without a label of it.
 
     Args:
@@ -90,7 +96,7 @@ def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | 
       steps: of the self-training; None = the run's `config.self_training.steps`.
       seed: of patches and augmentation; None = the run's.
       moved: where the volumes of the trained run are now, see `yseg.load_run`.
-      quiet: show no progress.
+      quiet, tracker: see `train`.
 
     Returns:
       dict, see `train`.
@@ -98,12 +104,13 @@ def adapt(start: str | os.PathLike, workdir: str | os.PathLike, *, steps: int | 
     Raises:
       InputError: no trained run in `start`, or one that has seen labels of the target; a workdir that the user has to change.
     """
-    return train(adapting(start, steps=steps, seed=seed, moved=moved), workdir, quiet, more_steps=True)
+    return train(adapting(start, steps=steps, seed=seed, moved=moved), workdir, quiet, more_steps=True,
+                 tracker=tracker)
 
 
 def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: float, *, steps: int = TUNING_STEPS,
              learning_rate: float = TUNING_RATE, seed: int | None = None, quiet: bool = False,
-             sections: Sequence[int] | None = None, moved: Moved | None = None) -> dict[str, Any]:
+             sections: Sequence[int] | None = None, moved: Moved | None = None, tracker: str = "") -> dict[str, Any]:
     """Train the segmentation network of a run further, on a share of the target's training labels.
 
     Args:
@@ -112,7 +119,7 @@ def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: flo
       fraction: share of the target's training box, in [0, 1]; a smaller one lies inside a larger one of the same seed.
       steps, learning_rate: of the fine-tuning; the rest of the optimiser is the run's.
       seed: chooses the labels, patches and augmentation; None = the run's.
-      quiet: show no progress.
+      quiet, tracker: see `train`.
       sections: numbers of those whose labels may be used; None = all of the training box.
       moved: where the volumes of the trained run are now, see `yseg.load_run`.
 
@@ -124,7 +131,7 @@ def finetune(start: str | os.PathLike, workdir: str | os.PathLike, fraction: flo
     """
     config = finetuning(start, fraction, steps=steps, learning_rate=learning_rate, seed=seed, sections=sections,
                         moved=moved)
-    return train(config, workdir, quiet, more_steps=True)
+    return train(config, workdir, quiet, more_steps=True, tracker=tracker)
 
 
 # --- A trained network ---
@@ -175,11 +182,11 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     given = network_of(workdir, adapted, moved)
     if threshold == MATCHED and domain == "source" and not image:
         raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
-    known, volume = _open_to_score(given.config, domain, image=image, labels=labels, pixel_size_nm=pixel_size_nm,
+    known, volume = open_to_score(given.config, domain, image=image, labels=labels, pixel_size_nm=pixel_size_nm,
                                    foreground=foreground, unlabelled=unlabelled, **reading)
     box = parse_region(region or "", volume.file_shape)
     if not image and not region:
-        box = _kept_box(volume, domain, known)
+        box = kept_box(volume, domain, known)
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
     config = network.config
@@ -192,7 +199,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     applied = Applied(network, known, box, chosen_block(network, volume, box, [np.uint8]), number,
                       own="" if image else domain, with_labels=True, volume=volume)
     with engine(scheduler) as workers:
-        counts, predicted = evaluated(applied, kept, workers, quiet=quiet)
+        views = views_of(part.moved(volume.offset)) if network.reports else []
+        counts, (predicted, *seen) = evaluated(applied, [kept, *views], workers, quiet=quiet)
     results = {
         "experiment": config.name, "method": network.provenance.get("method"), "seed": network.provenance.get("seed"),
         "step": network.step, "batch_statistics": network.statistics,
@@ -226,6 +234,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         overlay(volume.image_in_files(shown)[0], predicted[shown.relative_to(kept).slices][0],
                 network.reports / REPORT / f"evaluation{suffix}.png", title=title, pixel_size_nm=volume.pixel_size_nm,
                 truth=volume.classes_in_files(shown)[0])
+    told = {"image": known.image, "labels": known.labels, "region": str(box), "threshold": number, "iou": results["iou"]}
+    report_views(network, EVALUATED, volume, dict(zip(views, seen, strict=True)), told=told)
     return results
 
 
@@ -279,7 +289,8 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
         check_table(output, overwrite, header=instances.HEADER, inputs=read)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.file_shape)
-    shown = middle_section(_with_tissue(volume, box).moved(volume.offset))
+    tissue = _with_tissue(volume, box).moved(volume.offset)
+    shown = middle_section(tissue)
     network = given.with_views(test_time_augmentation).with_plausible_objects(plausible_objects).with_statistics(
         batch_statistics or _usual_statistics(given, known))
     apart_nm = volume.section_nm or (DATASETS[known.dataset].section_nm if known.dataset else None)
@@ -291,6 +302,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
         if part:
             return output
         picture, title = job.classes(shown), f"{network.config.name}: {title_of(known.image)}"
+        views = {view: job.classes(view) for view in views_of(tissue) if network.reports}
         start = [(first or 0.0) + inner for first, inner in zip(volume.start, box.start, strict=True)]
         for kind, spec in outputs.items():
             header = Header(kind, volume.pixel_size_nm, apart_nm, network.config.model.classes, start)
@@ -304,6 +316,8 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
         with reporting(network.reports, "pictures"):
             overlay(volume.image_in_files(shown)[0], picture[0], network.reports / REPORT / "segmentation.png",
                     title=f"{title}, section {shown.start[0]}", pixel_size_nm=volume.pixel_size_nm)
+    told = {"image": known.image, "region": str(box), "threshold": job.applied.threshold, "outputs": outputs}
+    report_views(network, SEGMENTED, volume, views, told=told)
     return output
 
 
@@ -348,34 +362,6 @@ def _with_tissue(volume: Volume, box: Box) -> Box:
     if part.is_empty:
         raise InputError(f"--region={box}: has no tissue; must have some of {volume.place}, the box around all of it")
     return part
-
-
-def _open_to_score(config, domain, **given):
-    """The `yseg.config.Domain` to score, and its opened Volume."""
-    if given["image"]:
-        known = given_domain(config, **given)
-        if not known.labels:
-            raise InputError(f"--labels is missing: must be the label volume of --image={given['image']}")
-        return known, open_domain(known, config.sampling, "-", with_labels=True)
-    for name, value in given.items():
-        if value is not None:
-            raise InputError(f"--{name}={value}: must come with --image")
-    if domain not in ("source", "target"):
-        raise InputError(f"--domain={domain}: must be one of source, target")
-    known = getattr(config, domain)
-    if not known.image:
-        raise InputError("--image is missing: must be the volume to score, as a released model has none of its own")
-    check_there(known, domain)
-    return known, open_own_domain(config, domain, with_labels=True)
-
-
-def _kept_box(volume: Volume, domain: str, known: Domain) -> Box:
-    """The box of a run's own volume that was kept to be scored."""
-    box = (volume.split.validation if domain == "source" else volume.split.test).moved(volume.offset)
-    if box.is_empty:
-        knob = "validation_fraction" if domain == "source" else "test_fraction"
-        raise InputError(f"{domain}.{knob}={getattr(known, knob)}: the run keeps nothing to score; give --region")
-    return box
 
 
 def _usual_statistics(network: TrainedNetwork, known: Domain) -> str:

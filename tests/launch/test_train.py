@@ -29,7 +29,7 @@ def test_seeds_that_make_no_sense_are_named(seeds):
 def test_each_seed_has_a_run_that_equals_its_own_training(tmp_path):
     config = experiment()
     given = {"config": config, "workdir": tmp_path / "all", "multihost": False, "together": None, "budget": "full",
-             "coordinator": None, "processes": None, "process": None}
+             "tracker": None, "coordinator": None, "processes": None, "process": None}
     train.main(types.SimpleNamespace(**given, seeds=["1", "2"]))
     yseg.train(dataclasses.replace(config, seed=2), tmp_path / "alone", quiet=True)
     first, second, alone = (load_state(tmp_path / name, config).params for name in ("all/seed1", "all/seed2", "alone"))

@@ -37,21 +37,24 @@ def applied(run):
 def in_one_block(applied, kept):
     whole = dataclasses.replace(applied, block=applied.region.shape)
     with engine() as workers:
-        return evaluated(whole, kept, workers, quiet=True)
+        counts, classes = evaluated(whole, [kept], workers, quiet=True)
+    return counts, classes[0]
 
 
 @pytest.mark.parametrize("scheduler", ["", pytest.param("local:2", marks=pytest.mark.slow)])
 def test_counts_and_classes_of_blocks_are_those_of_the_whole(applied, scheduler):
     kept = Box((1, 3, 2), tuple(size - 1 for size in applied.region.shape))
+    one = Box((1, 5, 2), (2, *(size - 1 for size in applied.region.shape[1:])))  # a section, in several blocks
     assert len(applied.blocks) == 8
     with engine(scheduler) as workers:
-        counts, classes = evaluated(applied, kept, workers, quiet=True)
+        counts, (classes, section) = evaluated(applied, [kept, one], workers, quiet=True)
     expected, expected_classes = in_one_block(applied, kept)
     assert counts.matrices.sum() == np.prod(applied.region.shape)
     np.testing.assert_array_equal(counts.matrices.sum(axis=(2, 3)), expected.matrices.sum(axis=(2, 3)))
     assert np.abs(counts.matrices - expected.matrices).sum() <= 4  # a voxel at the threshold may round to the other side
     assert (classes != expected_classes).sum() <= 2
     assert 0 < classes.mean() < 1
+    np.testing.assert_array_equal(section, classes[one.relative_to(kept).slices])
 
 
 @pytest.mark.slow

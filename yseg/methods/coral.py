@@ -23,4 +23,5 @@ def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress
 
 
 # The weight: see "How the weights were chosen" in configs/README.md.
-METHOD = Method("coral", "CORAL", loss, weights={"weight": 1000.0})
+METHOD = Method("coral", "CORAL", loss, weights={"weight": 1000.0},
+                citations=("Sun, Saenko: Deep CORAL: correlation alignment for deep domain adaptation, ECCV workshops 2016",))

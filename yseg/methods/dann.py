@@ -47,4 +47,6 @@ def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress
 
 
 # The weight: see "How the weights were chosen" in configs/README.md.
-METHOD = Method("dann", "DANN", loss, weights={"weight": 1.0}, parameters=parameters)
+METHOD = Method("dann", "DANN", loss, weights={"weight": 1.0}, parameters=parameters,
+                citations=("Ganin, Ustinova, Ajakan, Germain, Larochelle, Laviolette, Marchand, Lempitsky: Domain-adversarial"
+                           " training of neural networks, JMLR 2016",))

@@ -83,7 +83,8 @@ class Method:
     takes images of the target; weights: the knobs of `yseg.config.Adaptation` that weigh what it adds to the segmentation loss,
     with their defaults; network: (Model, axis_name) -> flax module with `encode` and `decode`; entry: the function of that module
     that reaches all its parameters; parameters: (key, Model, Adaptation) -> what it trains beside the network, by name;
-    teaches_itself: whether it trains on pseudo-labels of the target, made by the moving average of its parameters.
+    teaches_itself: whether it trains on pseudo-labels of the target, made by the moving average of its parameters;
+    citations: of the papers that it is from, beside that of `yseg` itself.
     """
 
     name: str
@@ -95,3 +96,4 @@ class Method:
     entry: str = "__call__"
     parameters: Callable[[PRNGKeyArray, Model, Adaptation], dict[str, Any]] = no_parameters
     teaches_itself: bool = False
+    citations: tuple[str, ...] = ()

@@ -25,4 +25,5 @@ def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress
 
 
 # The weight: see "How the weights were chosen" in configs/README.md.
-METHOD = Method("mmd", "MMD", loss, weights={"weight": 10.0})
+METHOD = Method("mmd", "MMD", loss, weights={"weight": 10.0},
+                citations=("Long, Cao, Wang, Jordan: Learning transferable features with deep adaptation networks, ICML 2015",))

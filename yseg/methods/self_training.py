@@ -28,4 +28,8 @@ def loss(variables: dict[str, Any], batch: Batch, key: PRNGKeyArray, *, progress
     return total, ({"segmentation": of_source, "pseudo_labels": of_target}, updated)
 
 
-METHOD = Method("self_training", "self-training", loss, weights={"weight": 1.0}, teaches_itself=True)
+METHOD = Method("self_training", "self-training", loss, weights={"weight": 1.0}, teaches_itself=True,
+                citations=("Zou, Yu, Kumar, Wang: Unsupervised domain adaptation for semantic segmentation via class-balanced"
+                           " self-training, ECCV 2018",
+                           "Tarvainen, Valpola: Mean teachers are better role models: weight-averaged consistency targets improve"
+                           " semi-supervised deep learning results, NIPS 2017"))

@@ -3,6 +3,7 @@
 The colours are those of Okabe and Ito (2008), which people with any colour vision tell apart.
 """
 
+import io
 import math
 import numbers
 import os
@@ -33,6 +34,7 @@ CURVES = (BLUE, ORANGE, GREEN, VERMILLION, SKY, PURPLE, BLACK)
 CLASSES = (ORANGE, SKY, GREEN, YELLOW, VERMILLION, BLUE, PURPLE)  # of class 1, 2, ...; repeated beyond
 TRUTH, PREDICTION = SKY, ORANGE
 CORRECT, MISSED, FALSE_ALARM, WRONG_CLASS = GREEN, SKY, VERMILLION, PURPLE
+NO_LABEL, GREY = "no label", "#808080"  # what is striped
 KINDS = ("loss", "score", "gradient", "learning rate", "speed")  # of curves, in the order of their panels
 FILL = 0.35  # opacity of an overlay inside its outline
 DPI = 150
@@ -51,11 +53,32 @@ def loss_curves(metrics: Sequence[Mapping[str, Any]], path: PathLike) -> Path:
     Returns:
       The path.
     """
+    return write_figure(_curves_figure({"": metrics}), path)
+
+
+def curves_svg(runs: Mapping[str, Sequence[Mapping[str, Any]]], kinds: Sequence[str] = KINDS) -> bytes:
+    """Training curves as SVG: all that is in the rows of one run, see `loss_curves`, or of several the loss and the scores.
+
+    Args:
+      runs: from a name to rows of metrics.jsonl; the name of the only one is not shown.
+      kinds: of the panels, some of KINDS.
+    """
+    if len(runs) == 1:
+        runs = {"": next(iter(runs.values()))}
+    figure = _curves_figure(runs, kinds)
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def _curves_figure(runs: Mapping[str, Sequence[Mapping[str, Any]]], shown: Sequence[str] = KINDS) -> Figure:
+    """Curves of runs by their names, a panel for each kind of number."""
     kinds: dict[str, dict[str, np.ndarray]] = {}
-    for name in dict.fromkeys(name for row in metrics for name in row if name != "step"):
-        points = [(row["step"], row[name]) for row in metrics if _is_finite_number(row.get(name))]
-        if points:
-            kinds.setdefault(_kind(name), {})[name] = np.array(points, float)
+    for run, metrics in runs.items():
+        for name in dict.fromkeys(name for row in metrics for name in row if name != "step"):
+            points = [(row["step"], row[name]) for row in metrics if _is_finite_number(row.get(name))]
+            if points and _kind(name) in shown and (not run or name == "loss" or _kind(name) == "score"):
+                kinds.setdefault(_kind(name), {})[f"{run}, {name}" if run else name] = np.array(points, float)
     losses = kinds.get("loss", {})
     for name in [name for name, points in losses.items() if len(losses) > 1 and not points[:, 1].any()]:
         del losses[name]  # 0 throughout: a loss that the method does not have
@@ -72,7 +95,7 @@ def loss_curves(metrics: Sequence[Mapping[str, Any]], path: PathLike) -> Path:
         axes.set_ylabel(kind)
     panels[-1].set_xlabel("step")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
-    return write_figure(figure, path)
+    return figure
 
 
 def panels(rows: Sequence[Panel], path: PathLike, title: str, pixel_size_nm: float) -> Path:
@@ -200,29 +223,37 @@ def _draw_sections(panels_of: Mapping[str, np.ndarray], legend: Mapping[str, str
 
 def _judged(rgb: np.ndarray, labels: ArrayLike, truth: ArrayLike | None) -> tuple[np.ndarray, dict[str, str]]:
     """An image [y, x, 3] with its segmentation on it, right and wrong in it told apart if the truth is given; and the legend."""
+    parts = judged_parts(labels, truth)
+    for name, (mask, colour) in parts.items():
+        rgb = _stripe(rgb, mask) if name == NO_LABEL else _paint(rgb, mask, colour)
+    return rgb, {name: colour for name, (_, colour) in parts.items()}
+
+
+def judged_parts(labels: ArrayLike, truth: ArrayLike | None) -> dict[str, tuple[np.ndarray, str]]:
+    """The parts of a segmentation that are told apart, by name: (bool [y, x], colour).
+
+    Args:
+      labels: int [y, x], the predicted classes; 0 = background.
+      truth: int [y, x], the true classes, -1 = no label; or None: then the parts are the classes.
+    """
     labels = np.asarray(labels).astype(int)
     classes = int(np.max(labels, initial=0))
-    if truth is not None:
-        truth = np.asarray(truth)
-        labelled, predicted, true = truth >= 0, labels > 0, truth > 0
-        parts = {
-            "correct": (true & (labels == truth), CORRECT),
-            "missed": (true & ~predicted, MISSED),
-            "false alarm": (labelled & predicted & ~true, FALSE_ALARM),
-        }
-        if max(classes, int(np.max(truth))) > 1:
-            parts["wrong class"] = (true & predicted & (labels != truth), WRONG_CLASS)
-    elif classes > 1:
-        parts = {f"class {index}": (labels == index, _class_colour(CLASSES, index)) for index in range(1, classes + 1)}
-    else:
-        parts = {"foreground": (labels > 0, PREDICTION)}
-    for mask, colour in parts.values():
-        rgb = _paint(rgb, mask, colour)
-    legend = {name: colour for name, (_, colour) in parts.items()}
-    if truth is not None and not labelled.all():
-        rgb = _stripe(rgb, ~labelled)
-        legend["no label"] = "#808080"
-    return rgb, legend
+    if truth is None and classes > 1:
+        return {f"class {index}": (labels == index, _class_colour(CLASSES, index)) for index in range(1, classes + 1)}
+    if truth is None:
+        return {"foreground": (labels > 0, PREDICTION)}
+    truth = np.asarray(truth)
+    labelled, predicted, true = truth >= 0, labels > 0, truth > 0
+    parts = {
+        "correct": (true & (labels == truth), CORRECT),
+        "missed": (true & ~predicted, MISSED),
+        "false alarm": (labelled & predicted & ~true, FALSE_ALARM),
+    }
+    if max(classes, int(np.max(truth))) > 1:
+        parts["wrong class"] = (true & predicted & (labels != truth), WRONG_CLASS)
+    if not labelled.all():
+        parts[NO_LABEL] = (~labelled, GREY)
+    return parts
 
 
 def _is_finite_number(value: object) -> TypeGuard[float]:
@@ -307,17 +338,23 @@ def show_image(axes: Axes, rgb: np.ndarray) -> None:
 def draw_scale_bar(axes: Axes, rgb: np.ndarray, pixel_size_nm: float) -> None:
     """A bar of 1, 2 or 5 times a power of ten nm, at most a third of the width, at the lower right."""
     height, width = rgb.shape[:2]
-    longest = width * pixel_size_nm / 3
-    power = 10.0 ** math.floor(math.log10(longest))
-    length = max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
+    length, text = scale_bar(width * pixel_size_nm)
     margin = 0.05 * min(height, width)
     stop, y = width - 1 - margin, height - 1 - margin
     start = stop - length / pixel_size_nm
     axes.plot((start, stop), (y, y), color="white", linewidth=3, solid_capstyle="butt",
               path_effects=[patheffects.Stroke(linewidth=4.5, foreground="black", capstyle="projecting"), patheffects.Normal()])
-    axes.annotate(f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm", ((start + stop) / 2, y), (0, 4),
+    axes.annotate(text, ((start + stop) / 2, y), (0, 4),
                   textcoords="offset points", ha="center", va="bottom", color="white", fontsize=9,
                   path_effects=[patheffects.withStroke(linewidth=2, foreground="black")])
+
+
+def scale_bar(width_nm: float) -> tuple[float, str]:
+    """The length in nm, and the text, of a bar for a picture of that width."""
+    longest = width_nm / 3
+    power = 10.0 ** math.floor(math.log10(longest))
+    length = max(step * power for step in (1, 2, 5) if step * power <= longest * (1 + 1e-9))
+    return length, f"{length / 1000:g} µm" if length >= 1000 else f"{length:g} nm"
 
 
 def filled(title: str, figure: Figure) -> str:

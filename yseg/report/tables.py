@@ -30,7 +30,7 @@ def cell(value: object) -> str:
 
 def readable(name: str) -> str:
     """The name of a metric for people: "validation IoU" of "validation_iou", "images/s" of "images_per_second"."""
-    return name.replace("_per_second", "/s").replace("_", " ").replace("iou", "IoU")
+    return name.replace("_per_second", "/s").replace("_", " ").replace("iou", "IoU").replace("f1", "F1")
 
 
 def markdown_table(rows: Sequence[Row], columns: Sequence[str]) -> str:

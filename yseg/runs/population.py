@@ -23,6 +23,7 @@ from yseg.runs.folder import CONFIG, FIRST_STAGE, check_workdir
 from yseg.runs.session import Prepared, compiled_step, prepare, run
 from yseg.runs.stages import first_stage, last_stage, needs_first_stage
 from yseg.training.step import make_step
+from yseg.training.trackers import check_tracker
 
 SEED = "seed"
 # What only says how a run is named or which labels its seed has chosen.
@@ -35,7 +36,7 @@ def numbers_of(method: str) -> tuple[str, ...]:
 
 
 def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.PathLike], together: bool | None = None, *,
-                     quiet: bool = False, more_steps: bool = False) -> Iterator[dict[str, Any]]:
+                     quiet: bool = False, more_steps: bool = False, tracker: str = "") -> Iterator[dict[str, Any]]:
     """Train or continue one run for each config; each ends as it would alone (to float rounding, if they step together).
 
     Args:
@@ -44,6 +45,7 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
       together: step all at once, which takes the memory of all; None = on an accelerator, if the configs allow it.
       quiet: show no progress.
       more_steps: whether runs of fewer steps go on, see `yseg.experiment.train`.
+      tracker: a service that is told of them, one of `yseg.training.trackers.TRACKERS`; "" = none.
 
     Returns:
       Iterator of dicts, see `yseg.experiment.train`, in the order of the configs, each as soon as its training has ended.
@@ -53,6 +55,7 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
         and configs that differ in anything but their seeds and `numbers_of` the method.
       TrainingDiverged: if they step together, one of them ends all.
     """
+    check_tracker(tracker)
     folders = [Path(workdir) for workdir in workdirs]
     resolved = [last_stage(config, folder) for config, folder in zip(configs, folders, strict=True)]
     for config, folder in zip(resolved, folders, strict=True):  # before hours of training: a folder of another config
@@ -76,21 +79,21 @@ def train_population(configs: Sequence[Experiment], workdirs: Sequence[str | os.
     # A network that an adaptation has started from stays as it is.
     begun = any((folder / CONFIG).exists() for folder in folders)
     for _ in train_population([config for config, _ in first], [folder for _, folder in first], together or None,
-                              quiet=quiet, more_steps=more_steps and not begun):
+                              quiet=quiet, more_steps=more_steps and not begun, tracker=tracker):
         pass
     if together:
-        return iter(_at_once(resolved, folders, [knob for knob in numbers if knob in different], quiet, more_steps))
-    return _in_turn(resolved, folders, set(different) <= {SEED, *NAMES}, quiet, more_steps)
+        return iter(_at_once(resolved, folders, [knob for knob in numbers if knob in different], quiet, more_steps, tracker))
+    return _in_turn(resolved, folders, set(different) <= {SEED, *NAMES}, quiet, more_steps, tracker)
 
 
-def _in_turn(configs, workdirs, one_step, quiet, more_steps):
+def _in_turn(configs, workdirs, one_step, quiet, more_steps, tracker):
     """Train one after the other; `one_step`: the configs differ in what no step depends on."""
     shared = None
     for config, workdir in zip(configs, workdirs, strict=True):
         training = prepare(config, workdir, more_steps=more_steps)
         step = shared or compiled_step(config, training.devices)
         shared = step if one_step else None
-        yield run([training], functools.partial(_same, step), quiet)[0]
+        yield run([training], functools.partial(_same, step), quiet, tracker=tracker)[0]
 
 
 def _same(step, _):
@@ -98,7 +101,7 @@ def _same(step, _):
     return step
 
 
-def _at_once(configs, workdirs, names, quiet, more_steps):
+def _at_once(configs, workdirs, names, quiet, more_steps, tracker):
     """Train all in one step; `names`: of the knobs that differ and are numbers."""
     members: list[Prepared] = []
     for config, workdir in zip(configs, workdirs, strict=True):
@@ -108,7 +111,7 @@ def _at_once(configs, workdirs, names, quiet, more_steps):
         values = {name: jnp.float32([knob_value(member.config, name) for member in left]) for name in names}
         return population_step(configs[0], values, members[0].devices)
 
-    return run(members, step_of, quiet, together=True)
+    return run(members, step_of, quiet, together=True, tracker=tracker)
 
 
 def differing(configs: Sequence[Experiment]) -> list[str]:

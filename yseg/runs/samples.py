@@ -16,8 +16,6 @@ from yseg.training.state import TrainState, inference_variables
 PICTURE_SIZE = 2048  # largest side of a section in a picture, in voxels
 
 
-
-
 def panel_rows(config: Experiment, predictors: Callable[[dict[str, Any]], Predict], state: TrainState, *,
                labelled: Volume, regions: Mapping[str, Region]) -> list[tuple[str, np.ndarray, np.ndarray | None, np.ndarray]]:
     """Rows of `yseg.report.panels`: crops of the validation box whose labels are trained on and of the target's training box.
@@ -76,8 +74,12 @@ def _crop(box, side):
 
 def middle_section(box: Box) -> Box:
     """The Box of the middle of the middle section of a region, as much as a picture shows."""
-    middle = (box.start[0] + box.stop[0]) // 2
-    return _crop(sections_of(box, middle, middle + 1), PICTURE_SIZE)
+    return middle_of(box, (box.start[0] + box.stop[0]) // 2)
+
+
+def middle_of(box: Box, section: int) -> Box:
+    """The Box of the middle of a section of a region, as much as a picture shows."""
+    return _crop(sections_of(box, section, section + 1), PICTURE_SIZE)
 
 
 def copying(blocks: Blocks, box: Box, classes: np.ndarray, threshold: float) -> Blocks:

@@ -37,8 +37,10 @@ from yseg.runs.folder import (
     locked_workdir,
     read_config,
 )
+from yseg.runs.history import TRAINED, record, told_of
 from yseg.runs.identity import Identity, check_identity, identity_of, read_identity
 from yseg.runs.renewal import make_probabilities, make_renewal, parts_of
+from yseg.runs.report_file import PAGE, refresh_report
 from yseg.runs.resolve import resolve
 from yseg.runs.samples import panel_rows
 from yseg.runs.stages import check_same_target, check_unseen
@@ -48,6 +50,7 @@ from yseg.training.recorder import Recorder, read_metrics
 from yseg.training.state import TrainState, create_state, inference_variables
 from yseg.training.statistics import make_estimate
 from yseg.training.step import make_step
+from yseg.training.trackers import open_tracker
 
 # Branches of the seed's key; 0 and 1 are the readers', one for each domain.
 INITIALIZATION, TRAINING = 2, 3
@@ -208,7 +211,7 @@ def _step(config):
 
 
 def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], Callable[..., Any]], quiet: bool = False,
-        together: bool = False) -> list[dict[str, Any]]:
+        together: bool = False, *, tracker: str = "") -> list[dict[str, Any]]:
     """Train to the end, from the last checkpoint: one training, or several at once.
 
     Several go on from the last step of which all have a checkpoint, but for those that have come to their end, which stay as they
@@ -218,6 +221,7 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
       trainings: the configs of several agree in all that `yseg.training.loop.fit` takes from them.
       step_of: the training step, see there, of those of them that have not come to their end.
       quiet, together: see there.
+      tracker: see `yseg.training.trackers.open_tracker`; "" = none.
 
     Returns:
       For each a dict: the last line of metrics.jsonl, the workdir, and of self-training the choice in one line, or None.
@@ -239,28 +243,33 @@ def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], C
             checkpoints.discard_damaged(training.start)
         if config.optimizer.steps == 0:
             for training, checkpoints in opened:
+                parallel.on_main(_record, training)
                 checkpoints.save(training.estimate(checkpoints.restore(training.start) or training.start))
         unfinished = [(training, checkpoints) for training, checkpoints in opened
                       if (checkpoints.last_step or 0) < config.optimizer.steps]
         if unfinished:
-            _train_on(unfinished, step_of([training for training, _ in unfinished]), config, quiet, together)
+            _train_on(unfinished, step_of([training for training, _ in unfinished]), config, quiet, together, tracker)
         for training, checkpoints in opened:
             if training.choose:
                 training.choose(checkpoints.restore(training.start))
-    return [_ended(training) for training in trainings]
+    trained = {training.workdir for training, _ in unfinished}
+    return [_ended(training, training.workdir in trained) for training in trainings]
 
 
-def _train_on(opened, step, config, quiet, together):
+def _train_on(opened, step, config, quiet, together, tracker):
     """Train some [(Prepared, Checkpoints), ...] from the last step that they share."""
     common = max(set.intersection(*(checkpoints.steps for _, checkpoints in opened)), default=None)
     states, members = [], []
     with contextlib.ExitStack() as stack:
         for training, checkpoints in opened:
+            parallel.on_main(_record, training)
             checkpoints.discard_after(common)
             if training.choose:  # after more steps it is made anew
                 parallel.on_main((training.workdir / CHOICE).unlink, True)
             states.append(training.start if common is None else checkpoints.restore(training.start, common))
-            recorder = stack.enter_context(Recorder(training.workdir, common or 0, parallel.is_main()))
+            tracked = parallel.on_main(open_tracker, tracker, training.workdir, training.config) if tracker else None
+            recorder = stack.enter_context(Recorder(training.workdir, common or 0, parallel.is_main(), tracker=tracked,
+                                                    pictures=training.workdir / REPORT))
             members.append(Member(training.key, recorder, checkpoints, training.estimate, training.validate, training.draw,
                                   training.renew))
         first = opened[0][0]
@@ -282,11 +291,24 @@ def several_steps(config: Experiment, reader: Reader, devices: parallel.Devices 
     return lambda state, key: steps(state, (reader.volumes, reader.keys), reader.index, key)
 
 
-def _ended(training):
+def _ended(training, trained):
     """What is left to do for a run that has been trained, and what is said of it."""
     rows = parallel.on_main(_draw_curves, training.workdir) or []
+    parallel.on_main(_report, training.workdir, trained)
     choice = {"choice": choice_line(training.workdir)} if training.choose else {}
     return {"workdir": str(training.workdir), "step": training.config.optimizer.steps, **(rows[-1] if rows else {}), **choice}
+
+
+def _record(training):
+    """Write down that a training begins, or goes on."""
+    record(training.workdir, TRAINED, **told_of(training.config, training.domains))
+
+
+def _report(workdir, trained):
+    """Write the report of a run if it was trained now, or has none that knows the choice: else it stays as it is."""
+    page, choice = workdir / REPORT / PAGE, workdir / CHOICE
+    if trained or not page.exists() or (choice.exists() and choice.stat().st_mtime > page.stat().st_mtime):
+        refresh_report(workdir)
 
 
 def _draw_curves(workdir):

@@ -14,6 +14,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
 from yseg.files import write_whole
+from yseg.training.trackers import Tracker
 
 METRICS = "metrics.jsonl"
 
@@ -43,10 +44,14 @@ class Recorder:
       workdir: the folder of the run.
       step: the steps done so far; what was recorded beyond it, by a run that was interrupted, is dropped.
       active: whether anything is written: only one process of a job does.
+      tracker: a service that is told the same, and of the pictures those that there are at the end, in the folder `pictures`.
+      pictures: that folder.
     """
 
-    def __init__(self, workdir: str | os.PathLike, step: int, active: bool = True) -> None:
+    def __init__(self, workdir: str | os.PathLike, step: int, active: bool = True, *, tracker: Tracker | None = None,
+                 pictures: Path | None = None) -> None:
         self._workdir, self._step, self._active = Path(workdir), step, active
+        self._tracker, self._pictures = tracker, pictures
 
     def __enter__(self):
         if self._active:
@@ -64,6 +69,9 @@ class Recorder:
             with contextlib.suppress(OSError):  # what came before them says it, too
                 self._events.close()
             self._file.close()
+        if self._tracker:
+            pictures = sorted(path for path in self._pictures.glob("*.png") if path.name[0] != ".") if self._pictures else []
+            self._tracker.finish(pictures, error[0] is None)
 
     def write(self, row: dict[str, Any]) -> None:
         """Append a row: a dict with "step" and finite numbers; None = undefined."""
@@ -71,10 +79,12 @@ class Recorder:
             return
         self._file.write(_line(row))
         self._file.flush()
-        for name, value in row.items():
-            if name != "step" and value is not None:
-                self._add_event(row["step"], summary=summary.scalar(name, value))
+        numbers = {name: value for name, value in row.items() if name != "step" and value is not None}
+        for name, value in numbers.items():
+            self._add_event(row["step"], summary=summary.scalar(name, value))
         self._events.flush()
+        if self._tracker:
+            self._tracker.log(row["step"], numbers)
 
     def write_picture(self, name: str, path: str | os.PathLike, step: int) -> None:
         """Show a PNG file in TensorBoard."""
