@@ -2,7 +2,7 @@
 
     python -m tests.formats --data=/path/to/data        with the VNC volume, and else with a drawn one
 
-prints README's table: how many numbers of the network differ.
+prints the table of configs/README.md: how many numbers of the network differ.
 """
 
 import argparse

@@ -6,7 +6,7 @@ import pytest
 
 from tests.formats import source_of, table
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent / "configs" / "README.md"
 
 
 @pytest.mark.slow
