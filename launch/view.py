@@ -1,11 +1,12 @@
 """Look at volumes in a browser: grey levels, truth, prediction, probability and instances, with Neuroglancer.
 
-    python -m launch.view --workdir=runs/b --segmentation=b_segmented.zarr
+    python -m launch.view --workdir=runs/b
     python -m launch.view --image=b.tif --pixel_size_nm=4.6 --segmentation=b_segmented.zarr --probability=b_probability.zarr
 
-With --workdir the image is the run's target, and the truth its labels, if it has any. The volumes, of any format that yseg reads,
-are served to this machine alone until Ctrl-C; the URL is printed. It needs the extra "view", and no network. On another machine:
---noopen --port=8000, and from yours ssh -L 8000:127.0.0.1:8000 HOST.
+With --workdir the image is the run's target, the truth its labels, if it has any, and the prediction what the last launch.segment
+of it has written, unless others are given. The volumes, of any format that yseg reads, are served to this machine alone until
+Ctrl-C; the URL is printed. It needs the extra "view", and no network. On another machine: --noopen --port=8000, and from yours
+ssh -L 8000:127.0.0.1:8000 HOST.
 """
 
 import os

@@ -183,7 +183,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
     if threshold == MATCHED and domain == "source" and not image:
         raise InputError(f"--threshold={MATCHED}: must be a number with --domain=source, as it is matched on the target")
     known, volume = open_to_score(given.config, domain, image=image, labels=labels, pixel_size_nm=pixel_size_nm,
-                                   foreground=foreground, unlabelled=unlabelled, **reading)
+                                  foreground=foreground, unlabelled=unlabelled, **reading)
     box = parse_region(region or "", volume.file_shape)
     if not image and not region:
         box = kept_box(volume, domain, known)

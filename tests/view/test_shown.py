@@ -6,6 +6,7 @@ import tiny
 
 from yseg.config import Domain, InputError
 from yseg.config_json import to_json
+from yseg.runs.history import SEGMENTED, record
 from yseg.runs.resolve import resolve
 from yseg.view.shown import of_image, of_run
 from yseg.volumes.create import create_volume
@@ -45,6 +46,20 @@ def test_of_a_run_are_shown_its_target_the_truth_as_classes_and_what_is_given(tm
     assert set(np.unique(labels)) == {0, 1}
     np.testing.assert_array_equal(whole(truth), labels == 0)
     np.testing.assert_array_equal(whole(prediction), values)
+
+
+def test_of_a_run_that_has_segmented_its_target_the_last_output_that_is_there_is_shown(tmp_path):
+    workdir = run(tmp_path / "run")
+    values = np.full((3, 64, 96), 7, np.uint32)
+    spec = write(tmp_path / "objects.zarr", values, 10.0, kind="instances")
+    record(tmp_path / "run", SEGMENTED, image="other.tif", outputs={"classes": spec})
+    assert [one.name for one in of_run(workdir, {})] == ["image", "truth"]
+    record(tmp_path / "run", SEGMENTED, image=IMAGE, outputs={"instances": spec})
+    assert [one.name for one in of_run(workdir, {})] == ["image", "truth", "instances"]
+    np.testing.assert_array_equal(whole(of_run(workdir, {})[2]), values)
+    assert [one.name for one in of_run(workdir, {"probability": spec})] == ["image", "truth", "probability"]
+    record(tmp_path / "run", SEGMENTED, image=IMAGE, outputs={"instances": str(tmp_path / "moved.zarr")})
+    assert [one.name for one in of_run(workdir, {})] == ["image", "truth"]
 
 
 def test_labels_that_are_given_are_shown_as_they_are_stored(tmp_path):

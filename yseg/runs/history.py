@@ -17,6 +17,7 @@ from yseg import __version__
 from yseg.config import Experiment, labelled_domain
 from yseg.data.domain import Domains
 from yseg.runs.folder import reporting
+from yseg.volumes.places import file_of, is_url
 
 HISTORY = "history.jsonl"  # file of a run
 TRAINED, EVALUATED, SEGMENTED = "trained", "evaluated", "segmented"
@@ -40,6 +41,16 @@ def record(workdir: Path, what: str, **told: Any) -> None:
 def read_history(workdir: Path) -> list[dict[str, Any]]:
     """The lines that are whole, oldest first; of runs of earlier versions there are none."""
     return list(_lines(workdir / HISTORY))
+
+
+def last_outputs(workdir: Path, image: str) -> dict[str, str]:
+    """The volumes that the last segmentation of an image has written, by their kinds, if they are still there; else none."""
+    lines = [line for line in read_history(workdir) if line["what"] == SEGMENTED and line.get("image") == image]
+    outputs = lines[-1].get("outputs") if lines else None
+    if not isinstance(outputs, dict):
+        return {}
+    return {kind: spec for kind, spec in outputs.items()
+            if isinstance(spec, str) and (is_url(spec) or os.path.exists(file_of(spec)))}
 
 
 def told_of(config: Experiment, domains: Domains) -> dict[str, Any]:

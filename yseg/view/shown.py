@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +12,11 @@ from yseg.data.domain import absolute_path
 from yseg.data.labels import apply_rule, label_rule
 from yseg.data.voxel_size import check_alike, pixel_size_nm, section_nm
 from yseg.runs.folder import read_config
+from yseg.runs.history import last_outputs
 from yseg.runs.moved import Moved, check_there
 from yseg.view.levels import Levels, Meaning, grey_range, stored_levels
 from yseg.volumes.catalog import DATASETS
-from yseg.volumes.header import CLASSES, IMAGE, LABELS, PROBABILITY, Header
+from yseg.volumes.header import CLASSES, IMAGE, INSTANCES, LABELS, PROBABILITY, Header
 from yseg.volumes.opened import OpenedVolume, tell, times
 from yseg.volumes.pyramid import levels_of
 from yseg.volumes.stores import is_chunked
@@ -23,6 +25,8 @@ from yseg.volumes.volume import read_volume
 # What may lie on an image: the flag that gives it, what it is called, and what its values are.
 OVERLAYS = {"labels": ("truth", LABELS), "segmentation": ("prediction", CLASSES), "probability": ("probability", PROBABILITY),
             "instances": ("instances", LABELS)}
+
+_KEYS = {CLASSES: "segmentation", PROBABILITY: "probability", INSTANCES: "instances"}  # of OVERLAYS, by kind of output
 
 
 class Shown(NamedTuple):
@@ -73,11 +77,12 @@ def of_image(image: Domain, overlays: Mapping[str, str]) -> list[Shown]:
 
 
 def of_run(workdir: str, overlays: Mapping[str, str], moved: Moved | None = None) -> list[Shown]:
-    """The target of a run, its labels as classes if it has any, and what lies on it. A run does not know its segmentations.
+    """The target of a run, its labels as classes if it has any, and what lies on it.
 
     Args:
       workdir: the folder of the run.
-      overlays: see `of_image`; labels take the place of the run's, and are shown as they are stored.
+      overlays: see `of_image`; labels take the place of the run's, and are shown as they are stored. If none of the others is
+        given, they are what the last segmentation of the target has written.
       moved: where the run's volumes are now, see `yseg.runs.moved`.
 
     Raises:
@@ -86,6 +91,9 @@ def of_run(workdir: str, overlays: Mapping[str, str], moved: Moved | None = None
     config = read_config(workdir, moved=moved)
     target = config.target
     check_there(target, "target")
+    if not any(spec for key, spec in overlays.items() if key != "labels"):
+        last = last_outputs(Path(workdir), target.image)
+        overlays = {**overlays, **{_KEYS[kind]: spec for kind, spec in last.items() if kind in _KEYS}}
     given = [_overlay(key, spec) for key, spec in overlays.items() if spec]
     if target.labels and not overlays.get("labels"):
         rule = label_rule(target.foreground or ">0", target.unlabelled, "--target")
