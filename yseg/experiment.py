@@ -234,8 +234,8 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
         overlay(volume.image_in_files(shown)[0], predicted[shown.relative_to(kept).slices][0],
                 network.reports / REPORT / f"evaluation{suffix}.png", title=title, pixel_size_nm=volume.pixel_size_nm,
                 truth=volume.classes_in_files(shown)[0])
-    told = {"image": known.image, "labels": known.labels, "region": str(box), "threshold": number, "iou": results["iou"]}
-    report_views(network, EVALUATED, volume, dict(zip(views, seen, strict=True)), told=told)
+        told = {"image": known.image, "labels": known.labels, "region": str(box), "threshold": number, "iou": results["iou"]}
+        report_views(network, EVALUATED, volume, dict(zip(views, seen, strict=True)), told=told)
     return results
 
 
@@ -316,8 +316,8 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
         with reporting(network.reports, "pictures"):
             overlay(volume.image_in_files(shown)[0], picture[0], network.reports / REPORT / "segmentation.png",
                     title=f"{title}, section {shown.start[0]}", pixel_size_nm=volume.pixel_size_nm)
-    told = {"image": known.image, "region": str(box), "threshold": job.applied.threshold, "outputs": outputs}
-    report_views(network, SEGMENTED, volume, views, told=told)
+            told = {"image": known.image, "region": str(box), "threshold": job.applied.threshold, "outputs": outputs}
+            report_views(network, SEGMENTED, volume, views, told=told)
     return output
 
 

@@ -16,7 +16,6 @@ from typing import Any
 from yseg import __version__
 from yseg.config import Experiment, labelled_domain
 from yseg.data.domain import Domains
-from yseg.runs.folder import reporting
 from yseg.volumes.places import file_of, is_url
 
 HISTORY = "history.jsonl"  # file of a run
@@ -25,7 +24,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "sci
 
 
 def record(workdir: Path, what: str, **told: Any) -> None:
-    """Append a line; where the folder cannot be written to, a line on standard error says so.
+    """Append a line; OSError where the folder cannot be written to.
 
     Args:
       workdir: the folder of a run, which is there.
@@ -34,7 +33,7 @@ def record(workdir: Path, what: str, **told: Any) -> None:
     """
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     line = {"what": what, "date": now, "command": command_line(sys.argv), "versions": versions(), "commit": _commit(), **told}
-    with reporting(workdir, f"a line of {HISTORY}"), open(workdir / HISTORY, "a", encoding="utf-8") as file:
+    with open(workdir / HISTORY, "a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 

@@ -36,8 +36,9 @@ from yseg.runs.folder import (
     load_state,
     locked_workdir,
     read_config,
+    reporting,
 )
-from yseg.runs.history import TRAINED, record, told_of
+from yseg.runs.history import HISTORY, TRAINED, record, told_of
 from yseg.runs.identity import Identity, check_identity, identity_of, read_identity
 from yseg.runs.renewal import make_probabilities, make_renewal, parts_of
 from yseg.runs.report_file import PAGE, refresh_report
@@ -301,7 +302,8 @@ def _ended(training, trained):
 
 def _record(training):
     """Write down that a training begins, or goes on."""
-    record(training.workdir, TRAINED, **told_of(training.config, training.domains))
+    with reporting(training.workdir, f"a line of {HISTORY}"):
+        record(training.workdir, TRAINED, **told_of(training.config, training.domains))
 
 
 def _report(workdir, trained):

@@ -9,7 +9,7 @@ import numpy as np
 from yseg.data.box import Box, evenly_spaced
 from yseg.data.domain import Volume
 from yseg.report.stack import SECTIONS, Seen, write_stack
-from yseg.runs.folder import REPORT, reporting
+from yseg.runs.folder import REPORT
 from yseg.runs.history import EVALUATED, SEGMENTED
 from yseg.runs.samples import middle_of
 
@@ -23,7 +23,7 @@ def views_of(region: Box) -> list[Box]:
 
 def write_views(workdir: Path, what: str, volume: Volume, classes: Mapping[Box, np.ndarray], *, with_truth: bool,
                 told: Mapping[str, Any]) -> None:
-    """Write the sections into the folder of a run, in place of those before; if the disk refuses, a line on stderr says so.
+    """Write the sections into the folder of a run, in place of those before; OSError if the disk refuses.
 
     Args:
       workdir: the folder.
@@ -35,5 +35,4 @@ def write_views(workdir: Path, what: str, volume: Volume, classes: Mapping[Box, 
     """
     seen = (Seen(box.start[0], volume.image_in_files(box)[0], found[0],
                  volume.classes_in_files(box)[0] if with_truth else None) for box, found in classes.items())
-    with reporting(workdir, "sections of its report"):
-        write_stack(seen, workdir / REPORT / FOLDERS[what], told)
+    write_stack(seen, workdir / REPORT / FOLDERS[what], told)

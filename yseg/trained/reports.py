@@ -25,6 +25,9 @@ def report_views(network: TrainedNetwork, what: str, volume: Volume, classes: Ma
       volume: opened; of an evaluation with its labels.
       classes: what is predicted in each of `yseg.runs.views.views_of` the region, uint8 [1, y, x], by its box.
       told: image, region, threshold and what else JSON can hold; paths of outputs, by their kind, become absolute.
+
+    Raises:
+      OSError: the folder cannot be written to.
     """
     if network.reports is None:
         return
