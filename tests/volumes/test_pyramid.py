@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from yseg.volumes.pyramid import MEAN, MODE, blocks, copy, downsampled, levels_of
+from yseg.volumes.pyramid import MEAN, MODE, Reduction, blocks, copy, downsampled, levels_of
 
 
 def cells(values, factors):
@@ -20,16 +20,16 @@ def test_grey_levels_become_means_and_labels_the_most_frequent(factors):
     random = np.random.default_rng(0)
     for dtype in (np.uint8, np.float32):
         values = random.integers(0, 255, shape).astype(dtype)
-        found = downsampled(ts.array(values), factors, MEAN).read().result()
+        found = downsampled(ts.array(values), Reduction(factors, MEAN)).read().result()
         np.testing.assert_allclose(found, cells(values.astype(float), factors).mean(-1), atol=0.5 if dtype == np.uint8 else 1e-4)
     labels = random.integers(0, 3, shape).astype(np.uint64) * 2**60
     counts = np.stack([(cells(labels, factors) == value * 2**60).sum(-1) for value in range(3)])
-    found = downsampled(ts.array(labels), factors, MODE).read().result()
+    found = downsampled(ts.array(labels), Reduction(factors, MODE)).read().result()
     np.testing.assert_array_equal(found, counts.argmax(0).astype(np.uint64) * 2**60)
 
 
 def test_the_last_voxels_of_odd_sides_are_kept():
-    found = downsampled(ts.array(np.arange(15, dtype=np.float32).reshape(1, 3, 5)), (1, 2, 2), MEAN)
+    found = downsampled(ts.array(np.arange(15, dtype=np.float32).reshape(1, 3, 5)), Reduction((1, 2, 2), MEAN))
     assert found.read().result()[0].tolist() == [[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]]
 
 

@@ -20,8 +20,7 @@ class _Pair(NamedTuple):
 
     source: ts.TensorStore
     target: ts.TensorStore
-    factors: tuple[int, ...]
-    method: pyramid.Method
+    reduction: pyramid.Reduction
     part: tuple[int, ...]
     block: tuple[int, ...]
 
@@ -29,10 +28,9 @@ class _Pair(NamedTuple):
 def shared_copy(engine: Engine, quiet: bool = False) -> pyramid.Copy:
     """A function like `yseg.volumes.pyramid.copy` whose blocks an Engine has computed; it must be able to open both volumes."""
 
-    def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int], factors: Sequence[int],
-             method: pyramid.Method) -> None:
+    def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int], reduction: pyramid.Reduction) -> None:
         part = tuple(side * times for side, times in zip(block, _TIMES, strict=True))
-        pair = _Pair(source, target, tuple(factors), method, part, tuple(block))
+        pair = _Pair(source, target, reduction, part, tuple(block))
         parts = [math.prod(size.stop - size.start for size in place) for place in pyramid.blocks(target.shape, part)]
         total, done = sum(parts), 0
 
@@ -50,7 +48,7 @@ def shared_copy(engine: Engine, quiet: bool = False) -> pyramid.Copy:
 
 def _copy_part(pair: _Pair, number: int, tell: Tell) -> None:
     part = next(itertools.islice(pyramid.blocks(pair.target.shape, pair.part), number, None))
-    view = pyramid.downsampled(pair.source, pair.factors, pair.method)  # made here: not every view can be sent to a worker
+    view = pyramid.downsampled(pair.source, pair.reduction)  # made here: not every view can be sent to a worker
     source, target = (store[part][ts.d[:].translate_to[0]] for store in (view, pair.target))
     pyramid.copy(source, target, pair.block)
     tell(math.prod(source.shape))

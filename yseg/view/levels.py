@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import tensorstore as ts
 
+from yseg.data.box import triple
 from yseg.view.arrays import as_served, chunk_box, chunk_shape, served_type
 from yseg.volumes.opened import OpenedVolume
-from yseg.volumes.pyramid import MEAN, MODE, Level, downsampled
+from yseg.volumes.pyramid import MEAN, MODE, Level, Reduction, downsampled
 from yseg.volumes.writers.multiscale import CHUNK
 
 _CACHE_BYTES = 2**27  # chunks that are kept of a volume, as those of the next level are computed from them
@@ -56,10 +57,10 @@ class Levels:
         if store is not None:
             return as_served(self._meaning(store[box].read().result()), self.dtype, labels=self.labels)
         finer = self.levels[number - 1]
-        steps = [coarse // fine for coarse, fine in zip(level.factors, finer.factors, strict=True)]
+        steps = triple(coarse // fine for coarse, fine in zip(level.factors, finer.factors, strict=True))
         region = self._region(number - 1, [slice(place.start * step, min(place.stop * step, size))
                                            for place, step, size in zip(box, steps, finer.shape, strict=True)])
-        return downsampled(ts.array(region), steps, MODE if self.labels else MEAN).read().result()
+        return downsampled(ts.array(region), Reduction(steps, MODE if self.labels else MEAN)).read().result()
 
     def _region(self, number: int, box: Sequence[slice]) -> np.ndarray:
         """A box of a level, which starts where a chunk does, from its chunks."""

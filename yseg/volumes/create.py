@@ -176,7 +176,7 @@ def write_volume(spec: str, voxels: ts.TensorStore, header: Header, *, overwrite
         name = f"{flag}={spec}"
         bucket.announce(spec, name)
         within.delete()
-        _format_of(spec, format, name).write(voxels, within, header, _title(spec), copy)
+        _format_of(spec, format, name).write(voxels, within, header, _title(spec), copy=copy)
         check_free(spec, overwrite, name)  # something else may be there by now
         bucket.upload(within, spec, name)
         return
@@ -202,7 +202,7 @@ def _new(spec: str, overwrite: bool, flag: str, format: str | None,
 
         def write(voxels: ts.TensorStore, header: Header, copy: Copy) -> None:
             if found.is_folder:
-                found.write(voxels, Prefix.of(place), header, title, copy)
+                found.write(voxels, Prefix.of(place), header, title, copy=copy)
             else:
                 found.write(voxels, place, header, title)
             if not is_bucket(spec) and (overwrite or not found.is_folder):  # something else may have taken its place meanwhile

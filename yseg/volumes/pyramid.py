@@ -9,9 +9,21 @@ import tensorstore as ts
 
 SMALLEST = 64  # the coarsest level has at most this many rows and columns
 Method = Literal["mean", "mode"]
-Copy = Callable[[ts.TensorStore, ts.TensorStore, Sequence[int], Sequence[int], Method], None]  # see `copy`
 MEAN: Method = "mean"
 MODE: Method = "mode"
+
+
+class Reduction(NamedTuple):
+    """How a volume becomes coarser: by which whole numbers along z, y, x, and by MEAN, of whole numbers rounded, or by MODE, of
+    values that occur equally often the smallest.
+    """
+
+    factors: tuple[int, int, int] = (1, 1, 1)
+    method: Method = MEAN
+
+
+SAME = Reduction()
+Copy = Callable[[ts.TensorStore, ts.TensorStore, Sequence[int], Reduction], None]  # see `copy`
 
 
 class Level(NamedTuple):
@@ -46,28 +58,23 @@ def _coarser(shape, factors):
     return z, y, x
 
 
-def downsampled(finer: ts.TensorStore, factors: Sequence[int], method: Method) -> ts.TensorStore:
-    """A coarser view [z, y, x] of a volume, computed when it is read.
-
-    Args:
-      finer: the volume.
-      factors: by which whole numbers it becomes coarser along z, y, x; all 1 = the volume itself.
-      method: MEAN, of whole numbers rounded; or MODE, of values that occur equally often the smallest.
-    """
-    return finer if all(factor == 1 for factor in factors) else ts.downsample(finer, factors, method)
+def downsampled(finer: ts.TensorStore, reduction: Reduction) -> ts.TensorStore:
+    """A coarser view [z, y, x] of a volume, computed when it is read; the volume itself if no axis becomes coarser."""
+    if all(factor == 1 for factor in reduction.factors):
+        return finer
+    return ts.downsample(finer, reduction.factors, reduction.method)
 
 
-def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int], factors: Sequence[int] = (1, 1, 1),
-         method: Method = MEAN) -> None:
+def copy(source: ts.TensorStore, target: ts.TensorStore, block: Sequence[int], reduction: Reduction = SAME) -> None:
     """Write a volume [z, y, x], or a coarser view of it, into another of the same shape, block by block.
 
     Args:
       source: is read.
       target: is written to.
       block: (z, y, x) in voxels; blocks start at its multiples. A few of them are held in memory.
-      factors, method: see `downsampled`.
+      reduction: by which the source becomes coarser.
     """
-    view = downsampled(source, factors, method)
+    view = downsampled(source, reduction)
     for place in blocks(target.shape, block):
         target[place].write(view[place]).result()
 

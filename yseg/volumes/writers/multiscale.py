@@ -7,7 +7,7 @@ import tensorstore as ts
 
 from yseg.volumes.header import Header
 from yseg.volumes.prefix import Prefix
-from yseg.volumes.pyramid import MEAN, MODE, Copy, Level, levels_of
+from yseg.volumes.pyramid import MEAN, MODE, Copy, Level, Reduction, levels_of
 
 CHUNK = (16, 128, 128)  # voxels that are read at once; sections are few, as some readers want single ones
 BLOCK = (32, 512, 512)  # voxels that are written at once: whole chunks, and for Zarr 3 a whole file
@@ -41,7 +41,7 @@ def write_levels(volume: ts.TensorStore, header: Header, create: Callable[[int, 
     finer, fine = volume, levels[0]
     for number, level in enumerate(levels):
         target = create(number, level)
-        factors = [coarse // factor for coarse, factor in zip(level.factors, fine.factors, strict=True)]
-        copy(finer, target, BLOCK, factors, MODE if header.is_labels else MEAN)
+        z, y, x = (coarse // factor for coarse, factor in zip(level.factors, fine.factors, strict=True))
+        copy(finer, target, BLOCK, Reduction((z, y, x), MODE if header.is_labels else MEAN))
         finer, fine = target, level
     return levels

@@ -15,7 +15,7 @@ FILE = "attributes.json"
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
 
 
-def write_n5(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, copy: Copy) -> None:
+def write_n5(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, *, copy: Copy) -> None:
     """Write a volume [z, y, x] as N5, whose axes are x, y, z.
 
     Args:

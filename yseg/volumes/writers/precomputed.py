@@ -15,7 +15,7 @@ FILE = "info"
 DTYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "float32")
 
 
-def write_precomputed(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, copy: Copy) -> None:
+def write_precomputed(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, *, copy: Copy) -> None:
     """Write a volume [z, y, x] as a precomputed one: a segmentation if it is of labels, else an image.
 
     Whole numbers of a segmentation that are not negative become uint32 or stay uint64, as those alone are compressed. It starts

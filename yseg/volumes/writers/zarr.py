@@ -16,7 +16,7 @@ from yseg.volumes.writers.multiscale import BLOCK, CHUNK, new_store, write_level
 from yseg.volumes.writers.ome import AXES, multiscale
 
 
-def write_ome_zarr_05(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, copy: Copy) -> None:
+def write_ome_zarr_05(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, *, copy: Copy) -> None:
     """Write a volume [z, y, x] as OME-Zarr 0.5, with many chunks in a file (sharded).
 
     Args:
@@ -34,7 +34,7 @@ def write_ome_zarr_05(volume: ts.TensorStore, folder: Prefix, header: Header, na
     _write_json(folder, "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": attributes})
 
 
-def write_ome_zarr_04(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, copy: Copy) -> None:
+def write_ome_zarr_04(volume: ts.TensorStore, folder: Prefix, header: Header, name: str, *, copy: Copy) -> None:
     """Write a volume [z, y, x] as OME-Zarr 0.4, see `write_ome_zarr_05`."""
     dtype = volume.dtype.numpy_dtype
     levels = write_levels(volume, header, functools.partial(_create_v2, folder, dtype), copy)
