@@ -9,12 +9,15 @@ compares them. Nothing is read from the network, and no volume. Every training, 
 The last line is its path.
 """
 
+from absl import flags
+
 from launch import program
 
 
 def define(values):
     """Add the program's own flags."""
     program.define_required("workdir", "the folder of a run, or of several", values)
+    flags.DEFINE_boolean("overwrite", False, "replace the output if it is a report that yseg wrote", flag_values=values)
     program.define_path("output", "the file that is created, NAME.html; default: report/report.html in the workdir", values)
 
 
@@ -22,7 +25,7 @@ def main(values):
     """Write it."""
     from yseg.runs.report_file import write_report  # needs Matplotlib and JAX, for which --help and a bad flag need not wait
 
-    print(write_report(values.workdir, values.output))
+    print(write_report(values.workdir, values.output, overwrite=values.overwrite))
 
 
 PROGRAM = program.Program(__doc__, define, main)

@@ -15,8 +15,8 @@ Its path is printed. Of both, the probability gets a name of its own: b_segmente
 
     python -m launch.segment --workdir=runs/ynet --image=b.zarr --output=b_instances.zarr --what=instances
 
-gives 3-D objects: ids (uint32, 0 = none), and b_instances.csv with their volumes, places, surfaces, mean probabilities. They are
-connected components, cut where they are narrow, and the same however the volume is cut into blocks.
+gives 3-D objects: ids (uint32, 0 = none), and b_instances.zarr.csv with their volumes, places, surfaces, mean probabilities. They
+are connected components, cut where they are narrow, and the same however the volume is cut into blocks.
 """
 
 from absl import flags
@@ -33,7 +33,7 @@ def define(values):
     program.define_required("output", program.OUTPUT, values)
     program.define_format(values)
     flags.DEFINE_enum("what", CLASSES, WHAT, "what is written; with both, the probability goes into a second volume beside the"
-                      " first, NAME_probability.zarr; with instances, a table beside it, NAME.csv", flag_values=values)
+                      " first, NAME_probability.zarr; with instances, a table beside it, NAME.zarr.csv", flag_values=values)
     program.define_reading(values)
     flags.DEFINE_string("region", None, "a part of the image, in its voxels: z0:z1,y0:y1,x0:x1", flag_values=values)
     flags.DEFINE_boolean("overwrite", False, "replace the output if it exists and yseg wrote it", flag_values=values)

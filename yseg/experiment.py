@@ -51,6 +51,7 @@ from yseg.volumes.catalog import DATASETS
 from yseg.volumes.create import check_output, outputs_of, write_volume
 from yseg.volumes.header import CLASSES, INSTANCES, Header
 from yseg.volumes.opened import as_volume
+from yseg.volumes.staged import is_begun
 from yseg.volumes.table import check_table
 
 __all__ = ["adapt", "evaluate", "export", "finetune", "predict", "segment", "train"]
@@ -286,7 +287,7 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
     for kind, spec in outputs.items():
         check_output(spec, overwrite, format=format, inputs=read, dtype=OUTPUT_TYPES[kind])
     if what == INSTANCES:
-        check_table(output, overwrite, header=instances.HEADER, inputs=read)
+        check_table(output, overwrite or is_begun(output), header=instances.HEADER, inputs=read)
     volume = open_domain(known, given.config.sampling, "-", with_labels=False)
     box = parse_region(region or "", volume.file_shape)
     tissue = _with_tissue(volume, box).moved(volume.offset)
@@ -307,10 +308,12 @@ def segment(workdir: str | os.PathLike | TrainedNetwork, image: str, output: str
         for kind, spec in outputs.items():
             header = Header(kind, volume.pixel_size_nm, apart_nm, network.config.model.classes, start)
             found = instances.find(job, workers, quiet=quiet) if kind == INSTANCES else None
+            if found:
+                instances.write_objects(found, job, header, output)
             write_volume(spec, job.staged.voxels(kind), header, overwrite=overwrite, format=format, inputs=read,
                          copy=shared_copy(workers, quiet), within=job.staged.output(kind))
             if found:
-                instances.conclude(found, job, header, output=output, title=title, quiet=quiet)
+                instances.tell_objects(found, job, header, title=title, quiet=quiet)
     job.staged.remove()
     if network.reports is not None:
         with reporting(network.reports, "pictures"):

@@ -79,7 +79,8 @@ def must_go(turn: int) -> bool:
 
 def may_have_lost_another(error: BaseException) -> bool:
     """Whether an error may be that another process of the job has died, which is then heard of in the next exchange with it."""
-    return isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
+    own = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "OUT_OF_RANGE")  # such as memory that is full
+    return isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1 and not str(error).startswith(own)
 
 
 def lost_processes(seconds: float = 3.0) -> list[int]:

@@ -120,6 +120,6 @@ def test_a_scheduler_that_there_is_not_is_one_line(scheduler, tmp_path, monkeypa
 
 def test_without_dask_its_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r'^--scheduler: needs Dask, which pip install "yseg\[cluster\]" brings$'):
+    with pytest.raises(InputError, match=r'^--scheduler: needs Dask: pip install "\.\[cluster\]" in the folder of yseg$'):
         check_scheduler("local:2")
     check_scheduler("")

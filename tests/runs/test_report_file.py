@@ -141,12 +141,12 @@ def test_however_many_pictures_there_are_the_file_keeps_to_its_size(tmp_path):
 def test_the_table_of_instances_is_told_if_the_last_segmentation_has_one(tmp_path):
     folder = run_in(tmp_path / "run")
     assert "instances" not in parsed(write_report(folder)).sections
-    (tmp_path / "b.csv").write_text("id,voxels,volume_um3\n1,25,0.25\n2,175,\n")
+    (tmp_path / "b.zarr.csv").write_text("id,voxels,volume_um3\n1,25,0.25\n2,175,\n")
     (folder / "report" / "instances.json").write_text(json.dumps({"count": 2, "median_um3": None, "bins": [1, 2]}))
     record(folder, SEGMENTED, outputs={"instances": str(tmp_path / "b.zarr")})
     page = parsed(write_report(folder))
     assert "count 2 median um3 -" in page.text
-    assert "in b.csv: id voxels volume um3 2 175 - 1 25 0.25" in page.text
+    assert "in b.zarr.csv: id voxels volume um3 2 175 - 1 25 0.25" in page.text
     record(folder, SEGMENTED, outputs={"classes": str(tmp_path / "b.zarr")})
     assert "instances" not in parsed(write_report(folder)).sections
 
@@ -195,7 +195,9 @@ def test_a_file_that_is_no_report_is_never_replaced(tmp_path):
         write_report(folder, other)
     assert other.read_text() == "<html>mine</html>"
     first = write_report(folder, tmp_path / "new" / "a.html")
-    assert write_report(folder, first) == first
+    with pytest.raises(InputError, match=r"^--output=.*a.html: exists already; give --overwrite to replace it$"):
+        write_report(folder, first)
+    assert write_report(folder, first, overwrite=True) == first
     assert not list(first.parent.glob(".*"))
 
 

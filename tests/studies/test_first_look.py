@@ -1,7 +1,6 @@
 """A first look at volumes in files: of drawn ones nothing is wrong, and what is done to them is found."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -172,11 +171,10 @@ def test_of_a_huge_volume_little_is_read():
     grid = Grid(shape, 8.0, 16.0)
     volume = Volume(store, None, None, grid, split(shape, "x", 0.0, 0.1), 8.0, "--config.target.image")
     region = Region(store, None, grid, grid.inside(volume.split.train), None, (150.0, 40.0))
-    began, parts = time.monotonic(), []
+    parts = []
     look = first_look._look(Experiment(sampling=Sampling(working_pixel_size_nm=16.0)), "target", volume, region,
                             on_section=parts.append)
     assert sum(read) < 2e9 < 1e-2 * np.prod(shape, dtype=float)
-    assert time.monotonic() - began < 60
     assert len(look.sections.numbers) == first_look.ALONG_Z
     assert parts == [*range(1, first_look.SECTIONS + 2)]
     assert look.shape == shape

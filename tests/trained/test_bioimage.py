@@ -229,7 +229,7 @@ def test_only_a_package_is_replaced_and_only_if_asked(run, tmp_path):
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime", "bioimageio.spec"])
 def test_what_is_missing_is_named_in_one_line_and_nothing_is_written(run, tmp_path, monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
-    said = rf'^--format=bioimageio: needs {missing}, which pip install "yseg\[bioimageio\]" brings$'
+    said = rf'^--format=bioimageio: needs {missing}, which pip install "\.\[bioimageio\]" in the folder of yseg brings$'
     with pytest.raises(InputError, match=said):
         yseg.export(run, tmp_path / "package", format="bioimageio")
     assert not [*tmp_path.iterdir()]

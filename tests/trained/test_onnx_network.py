@@ -94,7 +94,8 @@ def test_the_model_is_sound_and_says_its_shapes():
 
 def test_without_onnx_one_line_says_what_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(InputError, match=r'^--format=bioimageio: needs onnx, which pip install "yseg\[bioimageio\]" brings$'):
+    said = r'^--format=bioimageio: needs onnx, which pip install "\.\[bioimageio\]" in the folder of yseg brings$'
+    with pytest.raises(InputError, match=said):
         onnx_model(SMALL, {}, "--format=bioimageio")
 
 

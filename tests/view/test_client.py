@@ -11,7 +11,7 @@ from yseg.view.client import client_files
 
 def test_without_the_package_one_line_names_the_extra(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r'^the view needs Neuroglancer, which pip install "yseg\[view\]" brings$'):
+    with pytest.raises(InputError, match=r'^the view needs Neuroglancer: pip install "\.\[view\]" in the folder of yseg$'):
         client_files()
 
 

@@ -6,7 +6,6 @@ import json
 import math
 import socket
 import threading
-import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -206,9 +205,7 @@ def test_a_client_hears_that_the_server_is_there_until_it_ends(tmp_path):
         answer = connection.getresponse()
         assert (answer.headers["Content-Type"], answer.read(3)) == ("text/event-stream", b":\n\n")
         assert get(server, "/events/word")[0] == 404
-    began = time.monotonic()
-    answer.read()
-    assert time.monotonic() - began < 5
+    answer.read()  # it ends, else this would time out
     connection.close()
 
 

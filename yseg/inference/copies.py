@@ -1,10 +1,10 @@
 """Copies of whole volumes by whoever computes blocks, see `yseg.inference.engine`."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import tensorstore as ts
 
 from yseg.inference.engine import Engine, Tell
@@ -47,7 +47,9 @@ def shared_copy(engine: Engine, quiet: bool = False) -> pyramid.Copy:
 
 
 def _copy_part(pair: _Pair, number: int, tell: Tell) -> None:
-    part = next(itertools.islice(pyramid.blocks(pair.target.shape, pair.part), number, None))
+    counts = [-(-size // side) for size, side in zip(pair.target.shape, pair.part, strict=True)]
+    part = tuple(slice(place * side, min((place + 1) * side, size)) for place, side, size in
+                 zip(np.unravel_index(number, counts), pair.part, pair.target.shape, strict=True))
     view = pyramid.downsampled(pair.source, pair.reduction)  # made here: not every view can be sent to a worker
     source, target = (store[part][ts.d[:].translate_to[0]] for store in (view, pair.target))
     pyramid.copy(source, target, pair.block)

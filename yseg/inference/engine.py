@@ -71,7 +71,8 @@ class Engine:
         self._give_out = give_out
 
     def compute(self, work: Work, shared: Any, items: Iterable[int], *, size: Callable[[int], int], tell: Tell,
-                take: Callable[[int, Any], object] | None = None, name: Callable[[int], str] = str) -> None:
+                take: Callable[[int, Any], object] | None = None, name: Callable[[int], str] = str,
+                all_or_none: bool = False) -> None:
         """Compute blocks.
 
         Args:
@@ -82,17 +83,20 @@ class Engine:
           tell: told of voxels that are done, or, in this process, on their way as `work` tells of them.
           take: is given each block's number and result, in any order.
           name: of a block, for messages.
+          all_or_none: whether the blocks are of no use without one that failed; else the others are computed.
 
         Raises:
           InputError: the first of a block, at once; or the workers lack yseg.
-          BlocksFailedError: some blocks failed on every try, and all others are done; or the scheduler is gone.
+          BlocksFailedError: some blocks failed on every try; or the scheduler is gone.
           OSError: the disk refuses, at once.
         """
-        failed = dict(self._give_out(work, shared, items, size, tell, take or (lambda item, result: None)))
+        found = self._give_out(work, shared, items, size, tell, take or (lambda item, result: None))
+        failed = dict(itertools.islice(found, 1 if all_or_none else None))
         if failed:
             first = next(iter(failed))
-            raise BlocksFailedError(f"{len(failed)} of the blocks failed, such as {name(first)}: {first_line(failed[first])};"
-                                    " the same command tries them again")
+            more = "" if all_or_none else "; the same command tries them again"
+            raise BlocksFailedError(f"{len(failed)} of the blocks failed, such as {name(first)}: {first_line(failed[first])}"
+                                    f"{more}")
 
 
 @contextlib.contextmanager
@@ -107,12 +111,18 @@ def engine(scheduler: str = "") -> Iterator[Engine]:
         yield Engine(_here)
         return
     distributed = _distributed("--scheduler")
-    try:  # where a scheduler ends meanwhile, Dask says one thing or another
-        with _client(distributed, scheduler) as client:
-            print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
-            yield Engine(functools.partial(_on_cluster, distributed, client, scheduler))
-    except (distributed.comm.CommClosedError, concurrent.futures.CancelledError, TimeoutError) as error:
-        raise BlocksFailedError(f"--scheduler={scheduler}: the scheduler is gone; the same command goes on") from error
+    with _told_if_gone(distributed, scheduler), _client(distributed, scheduler) as client:
+        print(f"Dask's dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
+        yield Engine(functools.partial(_on_cluster, distributed, client, scheduler))
+
+
+@contextlib.contextmanager
+def _told_if_gone(distributed, scheduler, errors=()):
+    """A BlocksFailedError where the scheduler ends meanwhile, of which Dask says one thing or another."""
+    try:
+        yield
+    except (distributed.comm.CommClosedError, concurrent.futures.CancelledError, *errors) as error:
+        raise BlocksFailedError(f"--scheduler={scheduler}: the scheduler is gone; give the same command again") from error
 
 
 def _here(work, shared, items, size, tell, take) -> Iterator[tuple[int, BaseException]]:
@@ -137,8 +147,14 @@ def _here(work, shared, items, size, tell, take) -> Iterator[tuple[int, BaseExce
 # --- Dask ---
 
 
-def _on_cluster(distributed, client, scheduler, work, shared, items, size, tell, take):
+def _on_cluster(distributed, client, scheduler, *given):
     """The blocks that failed on the workers of a scheduler, with why."""
+    with _told_if_gone(distributed, scheduler, [TimeoutError]):
+        yield from _given_out(distributed, client, scheduler, *given)
+
+
+def _given_out(distributed, client, scheduler, work, shared, items, size, tell, take):
+    """See `_on_cluster`."""
     same = client.submit(_same, shared, pure=False)  # not scattered: it would be lost with the workers that have it
     waiting, known = iter(items), dict[str, int]()
 
@@ -188,7 +204,7 @@ def _distributed(flag):
     try:
         import distributed
     except ImportError as error:
-        raise InputError(f'{flag}: needs Dask, which pip install "yseg[cluster]" brings') from error
+        raise InputError(f'{flag}: needs Dask: pip install ".[cluster]" in the folder of yseg') from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what fails is told by us
     _plain_exceptions()
     return distributed

@@ -19,7 +19,7 @@ from yseg.metrics.sums import Sums, sums_of
 REACH_NM = 200.0  # distances beyond are as this one: what is thicker is cut at narrower necks alone
 NECK = 0.5  # an object is cut where it is narrower than this part of the thickness of the thinner side
 PER_NM = 64  # distances are kept in whole numbers of 1 / PER_NM, which are the same in all blocks
-_WIDE_BYTES, _BLOCK_BYTES = 8, 20  # for each voxel of a block with its halo, and of the block
+_WIDE_BYTES, _BLOCK_BYTES = 56, 20  # for each voxel of a block with its halo, if one component reaches through it; and without
 _OUTSIDE = np.iinfo(np.uint16).max  # of what lies beyond the region, where nobody knows what there is
 
 
@@ -64,7 +64,7 @@ def halo(voxel_nm: tuple[float, float, float] | None) -> tuple[int, int, int]:
 
 
 def memory_bytes(block: tuple[int, int, int], voxel_nm: tuple[float, float, float] | None) -> int:
-    """About how much `fragments` holds, for a block of this shape of which a tenth is foreground."""
+    """About how much `fragments` holds at most, for a block of this shape of which a tenth is foreground."""
     wide = math.prod(size + 2 * more for size, more in zip(block, halo(voxel_nm), strict=True))
     return _WIDE_BYTES * wide + _BLOCK_BYTES * math.prod(block)
 

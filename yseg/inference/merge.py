@@ -6,17 +6,18 @@ are joined in the order of their saddles, and objects are numbered in the order 
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from yseg.data.box import Box
-from yseg.inference.instances import NECK, PER_NM, Contacts, Fragments, united
+from yseg.inference.instances import NECK, PER_NM, Contacts, Face, Fragments, united
 from yseg.metrics.sums import Sums, total
 
 MOST = np.iinfo(np.uint32).max  # objects
+_NO_CONTACTS = Contacts(np.zeros((0, 2), np.int64), np.zeros(0, np.uint16), np.zeros(0, np.int64), np.zeros((0, 3), np.int64))
 
 
 class Rule(NamedTuple):
@@ -36,7 +37,7 @@ class Merged(NamedTuple):
     sums: Sums
 
 
-def merge(blocks: Sequence[Box], found: Sequence[Fragments], *, voxel_nm: tuple[float, float, float],
+def merge(blocks: Sequence[Box], found: Iterable[Fragments], *, voxel_nm: tuple[float, float, float],
           least_nm: float = 0.0) -> Merged:
     """The objects of all blocks.
 
@@ -46,29 +47,33 @@ def merge(blocks: Sequence[Box], found: Sequence[Fragments], *, voxel_nm: tuple[
 
     Args:
       blocks: that make up the region, as `yseg.inference.cut.cut` gives them.
-      found: their fragments, of which the labels are not used.
+      found: their fragments, of which the labels are not used, and the faces not for longer than until those beyond have come.
       voxel_nm: size of a voxel in z, y, x.
       least_nm: see above.
 
     Raises:
       ValueError: there are more objects than uint32 has numbers.
     """
-    counts = [len(each.peak) for each in found]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    count = int(offsets[-1])
-    across, crossed = _across(blocks, found, offsets)
-    basin = same(count, across.pair[crossed])
-    sums = _joined([each.sums for each in found])
-    first = total(sums, basin, basin.max(initial=-1) + 1).first
+    parts, across, crossed, peaks, sums, offsets = [], [_NO_CONTACTS], [np.zeros((0, 2), np.int64)], [], [], [0]
+    faces = _Faces(blocks)
+    for block, each in zip(blocks, found, strict=True):
+        parts.append(each.contacts._replace(pair=each.contacts.pair + offsets[-1]))
+        for contacts, crosses in faces.met(block, each, offsets[-1]):
+            across.append(contacts)
+            crossed.append(contacts.pair[crosses])
+        peaks.append(each.peak)
+        sums.append(each.sums)
+        offsets.append(offsets[-1] + len(each.peak))
+    basin, own = same(offsets[-1], np.concatenate(crossed)), _joined(sums)
+    first = total(own, basin, basin.max(initial=-1) + 1).first
     basin = np.argsort(np.argsort(first))[basin]  # in the order of first voxels, however the region is cut
-    inside = (each.contacts._replace(pair=each.contacts.pair + offset) for each, offset in zip(found, offsets[:-1], strict=True))
-    contacts = Contacts(*map(np.concatenate, zip(across, *inside, strict=True)))
+    contacts = Contacts(*map(np.concatenate, zip(*across, *parts, strict=True)))
     peak = np.zeros(len(first), np.int64)
-    np.maximum.at(peak, basin, np.concatenate([np.zeros(0, np.uint16), *(each.peak for each in found)]))
+    np.maximum.at(peak, basin, np.concatenate([np.zeros(0, np.uint16), *peaks]))
     merged = _joined_basins(peak, united(contacts, basin), least_nm)
     owner = merged[basin]
 
-    objects = total(sums, owner, owner.max(initial=-1) + 1)
+    objects = total(own, owner, owner.max(initial=-1) + 1)
     apart = united(contacts, owner)
     for side in apart.pair.T:
         np.add.at(objects.exposed, side, apart.faces)
@@ -100,29 +105,53 @@ def _joined(sums: Sequence[Sums]) -> Sums:
     return Sums(*(np.concatenate(values) for values in zip(*sums, strict=True)))
 
 
-def _across(blocks: Sequence[Box], found: Sequence[Fragments], offsets: np.ndarray) -> tuple[Contacts, np.ndarray]:
-    """The Contacts of all pairs of voxels that touch across faces of blocks, and whether an ascent crosses there."""
-    places = {block.start: number for number, block in enumerate(blocks)}
-    corner, shape = np.min([block.start for block in blocks], axis=0), np.ptp([*zip(*blocks, strict=True)], axis=(0, 1))
-    parts = [Contacts(np.zeros((0, 2), np.int64), np.zeros(0, np.uint16), np.zeros(0, np.int64), np.zeros((0, 3), np.int64))]
-    crossed = [np.zeros(0, bool)]
-    for number, block in enumerate(blocks):
+class _Side(NamedTuple):
+    """A block at one of its faces, and the number of its first fragment."""
+
+    block: Box
+    face: Face
+    offset: int
+
+
+class _Faces:
+    """The faces of blocks that have come, until the block on the other side comes."""
+
+    def __init__(self, blocks: Sequence[Box]) -> None:
+        starts = {block.start for block in blocks}
+        self._between = {(axis, _beyond(block, axis)) for block in blocks for axis in range(3)
+                         if _beyond(block, axis) in starts}  # those where blocks meet, by the block behind
+        self._corner = np.min([block.start for block in blocks], axis=0)
+        self._shape = tuple(np.ptp([*zip(*blocks, strict=True)], axis=(0, 1)))
+        self._waiting: dict[tuple[int, tuple[int, ...]], _Side] = {}
+
+    def met(self, block: Box, found: Fragments, offset: int) -> Iterator[tuple[Contacts, np.ndarray]]:
+        """The Contacts of a block with each beside it that has come, and where an ascent crosses; offset: see `_Side`."""
         for axis in range(3):
-            start = (*block.start[:axis], block.stop[axis], *block.start[axis + 1:])
-            if start not in places:
-                continue
-            other = places[start]
-            one, two = found[number].faces[2 * axis + 1], found[other].faces[2 * axis]
-            place, here, there = np.intersect1d(one.place, two.place, assume_unique=True, return_indices=True)
-            at = np.array(np.unravel_index(place, [1 if each == axis else size for each, size in enumerate(block.shape)]))
-            at += (np.array(block.start) - corner)[:, None]
-            at[axis] += block.shape[axis] - 1
-            parts.append(Contacts(
-                np.stack([one.fragment[here] + offsets[number], two.fragment[there] + offsets[other]], axis=1),
-                np.minimum(one.height[here], two.height[there]), 3 * np.ravel_multi_index(tuple(at), tuple(shape)) + axis,
-                np.broadcast_to(np.eye(3, dtype=np.int64)[axis], (len(here), 3))))
-            crossed.append(one.crosses[here] | two.crosses[there])
-    return Contacts(*map(np.concatenate, zip(*parts, strict=True))), np.concatenate(crossed)
+            for place, face in ((block.start, found.faces[2 * axis]), (_beyond(block, axis), found.faces[2 * axis + 1])):
+                if (axis, place) not in self._between:
+                    continue
+                own, other = _Side(block, face, offset), self._waiting.pop((axis, place), None)
+                if other is None:
+                    self._waiting[axis, place] = own
+                else:
+                    yield self._contacts(*((other, own) if place == block.start else (own, other)), axis)
+
+    def _contacts(self, before: _Side, behind: _Side, axis: int) -> tuple[Contacts, np.ndarray]:
+        block, one, two = before.block, before.face, behind.face
+        place, here, there = np.intersect1d(one.place, two.place, assume_unique=True, return_indices=True)
+        at = np.array(np.unravel_index(place, [1 if each == axis else size for each, size in enumerate(block.shape)]))
+        at += (np.array(block.start) - self._corner)[:, None]
+        at[axis] += block.shape[axis] - 1
+        contacts = Contacts(
+            np.stack([one.fragment[here] + before.offset, two.fragment[there] + behind.offset], axis=1),
+            np.minimum(one.height[here], two.height[there]), 3 * np.ravel_multi_index(tuple(at), self._shape) + axis,
+            np.broadcast_to(np.eye(3, dtype=np.int64)[axis], (len(here), 3)))
+        return contacts, one.crosses[here] | two.crosses[there]
+
+
+def _beyond(block: Box, axis: int) -> tuple[int, ...]:
+    """Where a block behind another one along an axis starts."""
+    return (*block.start[:axis], block.stop[axis], *block.start[axis + 1:])
 
 
 def _joined_basins(peak: np.ndarray, contacts: Contacts, least_nm: float) -> np.ndarray:

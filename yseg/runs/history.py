@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from yseg.volumes.places import file_of, is_url
 
 HISTORY = "history.jsonl"  # file of a run
 TRAINED, EVALUATED, SEGMENTED = "trained", "evaluated", "segmented"
+_SECRET = re.compile(r"(https?://[^?]*)\?.*")  # the query of a URL may be a key
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scipy", "tensorstore")
 
 
@@ -74,8 +76,8 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def command_line(argv: list[str]) -> str:
-    """A command as it was typed, of what Python calls `sys.argv`; programs of launch/ by their module."""
-    program = Path(argv[0])
+    """A command as it was typed but for queries of URLs, of what Python calls `sys.argv`; programs of launch/ by their module."""
+    program, argv = Path(argv[0]), [_SECRET.sub(r"\1", word) for word in argv]
     if program.parent.name == "launch" and program.suffix == ".py":
         return shlex.join(["python", "-m", f"launch.{program.stem}", *argv[1:]])
     return shlex.join([program.name or "python", *argv[1:]])

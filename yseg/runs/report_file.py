@@ -14,12 +14,13 @@ from yseg.runs.page_of_several import PAGE, page_of_several, runs_in
 _MARK = '<meta name="generator" content="yseg">'  # in every page of ours, near its beginning
 
 
-def write_report(workdir: str | Path, output: str | Path | None = None) -> Path:
+def write_report(workdir: str | Path, output: str | Path | None = None, *, overwrite: bool = False) -> Path:
     """Write the report of a run, finished or not, or of a folder of runs such as WORKDIR/seed0, WORKDIR/seed1.
 
     Args:
       workdir: the folder. No volume of it is read.
-      output: the file, NAME.html; None = report/report.html in the folder. An earlier report there is replaced.
+      output: the file, NAME.html; None = report/report.html in the folder, where an earlier report is replaced.
+      overwrite: whether an earlier report that is not in the folder may be replaced, too.
 
     Returns:
       The file.
@@ -29,7 +30,7 @@ def write_report(workdir: str | Path, output: str | Path | None = None) -> Path:
     """
     folder = Path(workdir)
     path = folder / REPORT / PAGE if output is None else Path(output)
-    _check_output(path)
+    _check_output(path, overwrite or output is None)
     runs = [] if (folder / CONFIG).is_file() else runs_in(folder)
     if not runs:
         read_config(folder)
@@ -43,7 +44,7 @@ def write_report(workdir: str | Path, output: str | Path | None = None) -> Path:
     return path
 
 
-def _check_output(path: Path) -> None:
+def _check_output(path: Path, overwrite: bool) -> None:
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--output={path}: must end in .html")
     if path.is_dir():
@@ -52,6 +53,8 @@ def _check_output(path: Path) -> None:
         with open(path, encoding="utf-8", errors="replace") as file:
             if _MARK not in file.read(2000):
                 raise InputError(f"--output={path}: exists and is no report of yseg; must be another file")
+        if not overwrite:
+            raise InputError(f"--output={path}: exists already; give --overwrite to replace it")
 
 
 def refresh_report(workdir: Path) -> None:

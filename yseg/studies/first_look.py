@@ -43,7 +43,8 @@ def check(config: Experiment, output: str | os.PathLike, *, workdir: str | os.Pa
           quiet: bool = False) -> dict[str, Any]:
     """Open all that a training would open, look at samples of it, and write a picture and what looks wrong.
 
-    Only what is trained on is looked at: no labels of the target, unless they are trained on, and no test part.
+    No labels of the target are looked at, unless they are trained on. Images are looked at where they are trained on, but for the
+    distance of sections, which is seen in the middle of a volume, as in a training.
 
     Args:
       config: as `yseg.train` takes it.
@@ -103,7 +104,7 @@ def _look(config: ResolvedExperiment, name: str, volume: Volume, region: Region,
     sampling, domain = config.sampling, getattr(config, name)
     raw = volume.image if sampling.normalization == VOLUME else open_own_domain(
         dataclasses.replace(config, sampling=dataclasses.replace(sampling, normalization=VOLUME)), name, False).image
-    sections, values = _along_z(volume, raw)
+    sections, values = _along_z(name, volume, raw)
     on_section(1)
     lines = Grid(region.grid.volume_shape, volume.pixel_size_nm, max(LINES_NM, volume.pixel_size_nm))
     lines_box = lines.inside(volume.split.train)
@@ -141,23 +142,32 @@ def _finite(number):
     return number if math.isfinite(number) else None
 
 
-def _along_z(volume: Volume, raw: ts.TensorStore) -> tuple[Sections, np.ndarray]:
+def _along_z(name: str, volume: Volume, raw: ts.TensorStore) -> tuple[Sections, np.ndarray]:
     """Mean and deviation of sections, and a sample of grey levels of those that are not constant."""
     box = volume.split.train
     rows, columns = (slice(start + (size - side) // 2, start + (size - side) // 2 + side) for start, size, side in
                      ((first, size, min(size, ALONG_SIDE)) for first, size in zip(box.start[1:], box.shape[1:], strict=True)))
     found, kept = [], []
     for number in evenly_spaced(box.start[0], box.stop[0], ALONG_Z):
-        values = raw[number, rows, columns].read().result().ravel()
-        if volume.mask is not None:
-            values = values[volume.mask[number, rows, columns].read().result().ravel() != 0]
+        values = _grey_levels(raw, volume.mask, (number, rows, columns))
+        if not values.size:  # tissue may lie elsewhere in the section
+            values = _grey_levels(raw, volume.mask, (number, *(slice(start, stop, -(-(stop - start) // ALONG_SIDE))
+                                                               for start, stop in zip(box.start[1:], box.stop[1:], strict=True))))
         if not values.size:
             continue
         found.append((number + volume.offset[0], values.mean(dtype=np.float64), values.std(dtype=np.float64)))
         if found[-1][2] > 0:
             kept.append(values[::math.ceil(values.size / SAMPLE)])
+    if not found:
+        raise InputError(f"{name}: has no tissue in its sections where it is trained on; must have some, see mask")
     numbers, means, deviations = (np.array(column) for column in zip(*found, strict=True))
     return Sections(numbers, means, deviations, box.shape[0]), np.concatenate(kept or [values])
+
+
+def _grey_levels(raw, mask, place):
+    """Those of a place where there is tissue, in one row."""
+    values = raw[place].read().result().ravel()
+    return values if mask is None else values[mask[place].read().result().ravel() != 0]
 
 
 def _corner(raw):

@@ -55,9 +55,9 @@ class Applied:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what is open in this process."""
-        return {name: value for name, value in self.__dict__.items() if name != "opened"} | {"volume": None}
+        return {name: value for name, value in self.__dict__.items() if name not in ("opened", "blocks")} | {"volume": None}
 
-    @property
+    @functools.cached_property
     def blocks(self) -> list[Box]:
         """In voxels of the files, in the order of their numbers."""
         return cut(self.region, self.block)

@@ -56,7 +56,7 @@ def evaluated(applied: Applied, kept: Sequence[Box], engine: Engine, *, quiet: b
     with progress(region.shape[0], "Evaluating", unit="sections", quiet=quiet) as bar:
         engine.compute(_score_block, _Scored(applied, tuple(kept)), range(len(blocks)), tell=tell, take=take,
                        size=lambda number: math.prod(blocks[number].shape),
-                       name=lambda number: f"block {number} at {blocks[number]}")
+                       name=lambda number: f"block {number} at {blocks[number]}", all_or_none=True)
     return dataclasses.replace(counts, matrices=matrices), classes
 
 

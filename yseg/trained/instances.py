@@ -10,6 +10,7 @@ import io
 import json
 import math
 import sys
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ def rule_of(what: str, network: TrainedNetwork, volume: Volume, section_nm: floa
       separate: see `Rule`.
 
     Raises:
-      InputError: what is given does not go together.
+      InputError: what is given does not go together, or the distance of sections cannot be seen.
     """
     if what != INSTANCES:
         if least_nm is not None or not separate:
@@ -67,7 +68,10 @@ def rule_of(what: str, network: TrainedNetwork, volume: Volume, section_nm: floa
     if network.config.model.classes != 2:
         raise InputError(f"--what={what}: must be another, as the network has {network.config.model.classes} classes, and only"
                          " those of one class beside the background have instances")
-    apart = section_nm or volume.spacing_nm
+    apart = volume.pixel_size_nm if volume.file_shape[0] == 1 else section_nm or volume.spacing_nm
+    if not math.isfinite(apart):
+        raise InputError("--section_nm is missing: must be the distance of sections in nm, which cannot be seen here, as"
+                         " neighbouring ones have nothing in common")
     return Rule((float(apart), volume.pixel_size_nm, volume.pixel_size_nm), LEAST_NM if least_nm is None else least_nm, separate)
 
 
@@ -80,13 +84,17 @@ def find(job: Segmentation, engine: Engine, *, quiet: bool) -> Found:
     assert job.rule is not None
     blocks, staged = job.applied.blocks, job.staged
     _run(engine, _fragments_of_block, job, _KNOWN, quiet)
-    found, looked_at = [], 0
-    for number in range(len(blocks)):
-        each, tissue = _unpacked(staged.known(number, _KNOWN))
-        found.append(each)
-        looked_at += tissue
+    looked_at = 0
+
+    def found() -> Iterator[Fragments]:
+        nonlocal looked_at
+        for number in range(len(blocks)):
+            each, tissue = _unpacked(staged.known(number, _KNOWN))
+            looked_at += tissue
+            yield each
+
     try:
-        merged = merge(blocks, found, voxel_nm=job.rule.voxel_nm, least_nm=job.rule.least_nm)
+        merged = merge(blocks, found(), voxel_nm=job.rule.voxel_nm, least_nm=job.rule.least_nm)
     except ValueError as error:
         raise InputError(f"--least_nm={job.rule.least_nm:g}: must be larger ({error})") from error
     done = staged.done(_RELABELLED)
@@ -97,22 +105,30 @@ def find(job: Segmentation, engine: Engine, *, quiet: bool) -> Found:
     return Found(merged.sums, looked_at)
 
 
-def conclude(found: Found, job: Segmentation, header: Header, *, output: str, title: str, quiet: bool) -> None:
-    """Write the table beside the output, say what is in it, and draw the volumes into the run's folder, if the network has one.
+def write_objects(found: Found, job: Segmentation, header: Header, output: str) -> None:
+    """Write the table beside an output, before that: so it is there with it, also if this process is killed in between.
 
     Args:
       found: the objects.
       job, header: of which, as it is written.
       output: the spec of the volume.
-      title: over the figure.
-      quiet: say nothing.
 
     Raises:
-      InputError, OSError: the table cannot be written.
+      InputError, OSError: it cannot be written.
+    """
+    rows = table(found.sums, header.pixel_size_nm, header.section_nm, first=job.applied.region.start, start=header.start)
+    write_table(output, csv_text(rows, COLUMNS))
+
+
+def tell_objects(found: Found, job: Segmentation, header: Header, *, title: str, quiet: bool) -> None:
+    """Say what was found, and draw the volumes into the run's folder, if the network has one.
+
+    Args:
+      found, job, header: see `write_objects`.
+      title: over the figure.
+      quiet: say nothing.
     """
     network, pixel, apart = job.applied.network, header.pixel_size_nm, header.section_nm
-    rows = table(found.sums, pixel, apart, first=job.applied.region.start, start=header.start)
-    write_table(output, csv_text(rows, COLUMNS))
     known: dict[str, Any] = summary(found.sums, pixel, apart, looked_at=found.looked_at)
     if not quiet:
         assert job.rule is not None

@@ -16,7 +16,7 @@ from yseg.config import InputError, Model
 
 OPSET, IR_VERSION = 17, 8  # of 2022: runners that are not updated often have them
 INPUT, OUTPUT = "raw", "probabilities"
-EXTRA = 'which pip install "yseg[bioimageio]" brings'
+EXTRA = 'which pip install ".[bioimageio]" in the folder of yseg brings'
 _LARGEST = 2**31 - 2**20  # bytes of the weights: a file of protocol buffers holds 2 GiB
 
 

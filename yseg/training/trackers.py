@@ -44,11 +44,11 @@ def check_tracker(name: str) -> None:
     if name not in TRACKERS:
         raise InputError(f"--tracker={name}: must be one of {', '.join(TRACKERS)}")
     if importlib.util.find_spec(name) is None:
-        raise InputError(f'--tracker={name}: needs {_PACKAGES[name]}, which pip install "yseg[{name}]" brings')
+        raise InputError(f'--tracker={name}: needs {_PACKAGES[name]}: pip install ".[{name}]" in the folder of yseg')
 
 
-def open_tracker(name: str, workdir: Path, config: Experiment) -> Tracker:
-    """The run of a folder at a service, which is begun or gone on with.
+def open_tracker(name: str, workdir: Path, config: Experiment) -> Tracker | None:
+    """The run of a folder at a service, which is begun or gone on with; None if that fails, as a line on standard error says.
 
     Once it is open nothing that goes wrong there ends the training: a line on standard error says so, and it is told no more.
 
@@ -56,19 +56,18 @@ def open_tracker(name: str, workdir: Path, config: Experiment) -> Tracker:
       name: one of `TRACKERS`, whose package is there.
       workdir: the folder of the run.
       config: resolved.
-
-    Raises:
-      InputError: the service cannot be reached, or does not know the run that the folder names.
     """
     path = workdir / TRACKED
     try:
         ids = dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except (ValueError, TypeError) as error:
-        raise InputError(f"--tracker={name}: {path} is damaged; must be as the training wrote it, or be removed") from error
+    except (ValueError, TypeError):
+        ids = {}  # damaged: the service begins a new run
     try:
         tracker, ids[name] = TRACKERS[name](ids.get(name), workdir, config)
     except Exception as error:  # each of them has its own
-        raise InputError(f"--tracker={name}: cannot be used ({' '.join(str(error).split())[:300]})") from error
+        print(f"--tracker={name}: cannot be used, and is told nothing ({' '.join(str(error).split())[:300]})", file=sys.stderr,
+              flush=True)
+        return None
     write_whole(path, json.dumps(ids, indent=2) + "\n")
     return _Lenient(name, tracker)
 

@@ -15,4 +15,4 @@ def client_files() -> dict[str, Path]:
         files = {path.name: path for path in Path(place, "static", "client").glob("*") if path.is_file()}
         if INDEX in files:
             return {name: path for name, path in files.items() if path.suffix != ".map"}
-    raise InputError('the view needs Neuroglancer, which pip install "yseg[view]" brings')
+    raise InputError('the view needs Neuroglancer: pip install ".[view]" in the folder of yseg')

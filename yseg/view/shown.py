@@ -1,5 +1,6 @@
 """The volumes that are shown together: an image, and what lies on it."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yseg.config import Domain, InputError
+from yseg.config import IGNORED, Domain, InputError
 from yseg.data.domain import absolute_path
 from yseg.data.labels import apply_rule, label_rule
 from yseg.data.voxel_size import check_alike, pixel_size_nm, section_nm
@@ -89,7 +90,7 @@ def of_run(workdir: str, overlays: Mapping[str, str], moved: Moved | None = None
       InputError: the folder holds no run; or see `of_image`.
     """
     config = read_config(workdir, moved=moved)
-    target = config.target
+    target = dataclasses.replace(config.target, metadata=IGNORED)  # what was found to be right when it was trained on
     check_there(target, "target")
     if not any(spec for key, spec in overlays.items() if key != "labels"):
         last = last_outputs(Path(workdir), target.image)

@@ -67,7 +67,10 @@ def upload(source: Prefix, spec: str, name: str) -> None:
         writes: collections.deque[ts.Future] = collections.deque()
         for key in keys:
             _wait(writes, 0 if _is_metadata(key) else _AT_ONCE)
-            writes.append(store.write(key, files.read(key).result().value))
+            found = files.read(key).result()
+            if found.state != "value":
+                raise InputError(f"{name}: cannot be copied, as {key} is gone from where it was assembled")
+            writes.append(store.write(key, found.value))
         _wait(writes, 0)
         store.write(UNFINISHED, None).result()
 

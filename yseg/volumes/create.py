@@ -166,7 +166,7 @@ def write_volume(spec: str, voxels: ts.TensorStore, header: Header, *, overwrite
       voxels: TensorStore [z, y, x].
       header: what they mean.
       copy: writes levels of formats that are folders, see `yseg.volumes.pyramid.copy`.
-      within: where an output in a bucket is assembled; None = on this machine.
+      within: where an output in a bucket is assembled, a place without files; None = on this machine.
 
     Raises:
       InputError, OSError: see `create_volume`.
@@ -175,7 +175,6 @@ def write_volume(spec: str, voxels: ts.TensorStore, header: Header, *, overwrite
     if within is not None and is_bucket(spec):
         name = f"{flag}={spec}"
         bucket.announce(spec, name)
-        within.delete()
         _format_of(spec, format, name).write(voxels, within, header, _title(spec), copy=copy)
         check_free(spec, overwrite, name)  # something else may be there by now
         bucket.upload(within, spec, name)

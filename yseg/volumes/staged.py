@@ -5,7 +5,7 @@
         KIND/           an array for each output, Zarr 3, of which a block writes whole files
         done/NUMBER     of each block whose voxels are all there
         STAGE/NUMBER    the same of what is made of these, with what is known of the block
-        output/KIND/    in a bucket: the output while it is written
+        output/         in a bucket: outputs while they are written
 
 Any number of processes may work on it at once, on any number of machines; each of them may be killed. A block is done twice
 with the same voxels. The output itself is written when all blocks are done, whole or not at all, see `yseg.volumes.create`.
@@ -13,6 +13,7 @@ with the same voxels. The output itself is written when all blocks are done, who
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,6 +38,11 @@ def place_of(spec: str) -> str:
     file = file if is_bucket(spec) else os.path.realpath(file_of(file))
     above, _, name = file.rpartition("/")
     return f"{above}/.{'.'.join([name, *dataset.split('/')]).rstrip('.')}.blocks"
+
+
+def is_begun(output: str) -> bool:
+    """Whether voxels of an output have been collected that is not written yet."""
+    return bool(Prefix.of(place_of(output)).read(JOB))
 
 
 class Staged:
@@ -83,8 +89,8 @@ class Staged:
         return self._files.below(kind).array("zarr3")
 
     def output(self, kind: str) -> Prefix:
-        """Where an output of a kind may be assembled, in the store in which it is to be."""
-        return self._files.below(OUTPUT).below(kind)
+        """A new place where an output of a kind may be assembled, in the store in which it is to be."""
+        return self._files.below(OUTPUT).below(f"{kind}-{secrets.token_hex(4)}")
 
     def done(self, stage: str = DONE) -> set[int]:
         """The numbers of the blocks that are done."""

@@ -1,4 +1,4 @@
-"""The table beside a volume of instances: NAME.csv beside NAME.zarr, on a disk or in a bucket."""
+"""The table beside a volume of instances: NAME.zarr.csv beside NAME.zarr, on a disk or in a bucket."""
 
 import os
 from collections.abc import Mapping
@@ -7,13 +7,14 @@ from yseg.config import InputError
 from yseg.files import write_whole
 from yseg.volumes.opened import first_line
 from yseg.volumes.ownership import check_apart
-from yseg.volumes.places import file_of, is_bucket, parts_of
+from yseg.volumes.places import dataset_of, file_of, is_bucket
 from yseg.volumes.prefix import Prefix
 
 
 def table_of(output: str) -> str:
-    """The spec of the table of an output: of b.zarr, b.ome.tif and b.h5:DATASET b.csv."""
-    return f"{parts_of(output)[0]}.csv"
+    """The spec of the table of an output: of b.zarr b.zarr.csv, of b.h5:a/b b.h5.a.b.csv."""
+    file, dataset = dataset_of(output.rstrip("/"))
+    return ".".join([file, *filter(None, dataset.split("/")), "csv"])
 
 
 def check_table(output: str, overwrite: bool, *, header: str, inputs: Mapping[str, str]) -> None:
