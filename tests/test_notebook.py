@@ -46,12 +46,12 @@ def test_the_quickstart_runs_from_drawing_to_counting(tmp_path):
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     printed = "".join(output.text for output in outputs if output.get("name") == "stdout")
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
-    assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 2
+    assert len([output for output in outputs if "image/png" in output.get("data", {})]) == 3
     assert re.search(r"trained for 20 steps", printed)
     scores = [float(text) for text in re.findall(r"IoU (\d\.\d+)", printed)]
     assert len(scores) >= 2
-    counts = dict(re.findall(r"^(truth|before|after): (\d+) mitochondria", printed, re.MULTILINE))
-    assert {*counts} == {"truth", "before", "after"}
+    counts = dict(re.findall(r"^(truth|found): (\d+) mitochondria", printed, re.MULTILINE))
+    assert {*counts} == {"truth", "found"}
     assert int(counts["truth"]) > 0
     assert {entry.name for entry in (tmp_path / "quickstart").iterdir()} >= {"source", "adapted", "before.zarr", "after.zarr"}
     assert {*path.parent.iterdir()} == before
