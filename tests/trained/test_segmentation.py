@@ -152,7 +152,7 @@ def test_a_scheduler_that_is_killed_ends_the_command_which_then_goes_on(run, in_
         scheduler.kill()
         said = child.communicate(timeout=120)[1].decode()
         assert child.returncode == 1
-        assert "the scheduler is gone; the same command goes on" in said.splitlines()[-1]
+        assert "the scheduler is gone; give the same command again" in said.splitlines()[-1]
         assert 2 <= len(done(output)) < COUNT
     finally:
         for process in (worker, scheduler):

@@ -264,5 +264,5 @@ def test_the_two_outputs_of_both_have_names_of_one_kind():
     for given, second in (("f/a.zarr", "f/a_probability.zarr"), ("s3://b/a.n5/", "s3://b/a_probability.n5"),
                           ("a.ome.tif", "a_probability.ome.tif"), ("a.h5:x/y", "a_probability.h5:x/y")):
         assert outputs_of(given, "both") == {"classes": given, "probability": second}
-    with pytest.raises(InputError, match=r"^--what=all: must be one of classes, probability, both$"):
+    with pytest.raises(InputError, match=r"^--what=all: must be one of classes, probability, both, instances$"):
         outputs_of("a.zarr", "all")
