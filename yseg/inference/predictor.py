@@ -13,7 +13,7 @@ from yseg import parallel
 from yseg.config import Inference, Model
 from yseg.data.grey_levels import z_score
 from yseg.inference.blocks import Predict
-from yseg.models import segmentation_network
+from yseg.models import onednn, segmentation_network
 from yseg.models.folded import can_fold, fold, folded_logits
 
 
@@ -35,12 +35,13 @@ def make_predictor(model: Model, inference: Inference, variables: dict[str, Any]
 def make_predictors(model: Model, inference: Inference) -> Callable[[dict[str, Any]], Predict]:
     """`variables -> predict`, see `make_predictor`; all of them share what is compiled."""
     folds, network = can_fold(model), segmentation_network(model)
+    by_onednn = folds and onednn.available()
     share = (parallel.local_device_count(), inference.batch_size)
     at_once = math.prod(share)
 
     def probabilities(variables, tiles, statistics):
         images = z_score(tiles, statistics)
-        logits: Any = folded_logits(model, variables, images) if folds else network.apply(variables, images)
+        logits: Any = folded_logits(model, variables, images, by_onednn=by_onednn) if folds else network.apply(variables, images)
         return jax.nn.softmax(logits, axis=-1)
 
     compiled = parallel.map_shares(probabilities)
