@@ -11,6 +11,7 @@ import functools
 import itertools
 import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -315,7 +316,9 @@ class _Compiled:
         leaves, structure = jax.tree.flatten(arguments)
         kinds = (structure, *map(jax.typeof, leaves))
         if kinds not in self._programs:
-            self._programs[kinds] = self.lower(*arguments).compile(compiler_options=_compiler_options())
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Error writing persistent compilation cache")  # calls of oneDNN cannot be kept
+                self._programs[kinds] = self.lower(*arguments).compile(compiler_options=_compiler_options())
         self._latest = program = self._programs[kinds]
         return program(*arguments)
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.benchmarks.setting import z_scored
 
-MOMENTUM = 0.02  # of the running statistics; 1 - MOMENTUM of yseg.models.blocks, as PyTorch counts the new part
+MOMENTUM = 0.02  # of the running statistics; 1 - MOMENTUM of yseg.models.normalization, as PyTorch counts the new part
 
 
 class Block(nn.Sequential):

@@ -8,6 +8,7 @@ import pytest
 from tiled import STATISTICS, random_image, random_network
 
 from yseg.config import Inference, Model
+from yseg.inference import predictor
 from yseg.inference.predictor import make_predictor, make_predictors
 
 MODEL = Model(levels=1, features=4)
@@ -30,13 +31,21 @@ def test_it_is_the_softmax_of_the_network_on_z_scored_tiles_however_many(batch_s
 
 
 def test_predictors_of_other_variables_share_what_is_compiled(monkeypatch):
-    network, _ = random_network(MODEL)
-    traces, apply = [], type(network).apply
-    monkeypatch.setattr(type(network), "apply", lambda *args, **kwargs: traces.append(1) or apply(*args, **kwargs))
+    traces, logits = [], predictor.folded_logits
+    monkeypatch.setattr(predictor, "folded_logits", lambda *given, **more: traces.append(1) or logits(*given, **more))
     predictors, tiles = make_predictors(MODEL, Inference()), random_image((2, 16, 16, 1))
     found = [predictors(random_network(MODEL, seed)[1])(tiles, STATISTICS) for seed in (0, 1)]
     assert len(traces) == 1
     assert np.abs(found[0] - found[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("changed", [{}, {"normalization": "group", "groups": 2}], ids=["batch", "group"])
+def test_without_onednn_it_is_the_same(changed, monkeypatch):
+    model = dataclasses.replace(MODEL, **changed)
+    tiles, variables = random_image((2, 16, 24, 1)), random_network(model)[1]
+    found = make_predictor(model, Inference(), variables)(tiles, STATISTICS)
+    monkeypatch.setattr(predictor.onednn, "available", lambda: False)
+    np.testing.assert_allclose(make_predictor(model, Inference(), variables)(tiles, STATISTICS), found, atol=1e-5)
 
 
 def test_augmented_it_is_the_mean_over_the_symmetries_and_turns_with_the_image():

@@ -12,7 +12,7 @@ from yseg.data.grid import Grid
 from yseg.data.patches import Region, make_reader
 from yseg.methods.parts import sample_keys
 from yseg.models import segmentation_network
-from yseg.models.blocks import MOMENTUM
+from yseg.models.normalization import MOMENTUM
 from yseg.training.state import create_state
 from yseg.training.statistics import BATCHES, make_estimate
 

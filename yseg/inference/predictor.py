@@ -13,7 +13,8 @@ from yseg import parallel
 from yseg.config import Inference, Model
 from yseg.data.grey_levels import z_score
 from yseg.inference.blocks import Predict
-from yseg.models import segmentation_network
+from yseg.models import onednn, segmentation_network
+from yseg.models.folded import can_fold, fold, folded_logits
 
 
 def make_predictor(model: Model, inference: Inference, variables: dict[str, Any]) -> Predict:
@@ -33,12 +34,14 @@ def make_predictor(model: Model, inference: Inference, variables: dict[str, Any]
 
 def make_predictors(model: Model, inference: Inference) -> Callable[[dict[str, Any]], Predict]:
     """`variables -> predict`, see `make_predictor`; all of them share what is compiled."""
-    network = segmentation_network(model)
+    folds, network = can_fold(model), segmentation_network(model)
+    by_onednn = folds and onednn.available()
     share = (parallel.local_device_count(), inference.batch_size)
     at_once = math.prod(share)
 
     def probabilities(variables, tiles, statistics):
-        logits: Any = network.apply(variables, z_score(tiles, statistics))
+        images = z_score(tiles, statistics)
+        logits: Any = folded_logits(model, variables, images, by_onednn=by_onednn) if folds else network.apply(variables, images)
         return jax.nn.softmax(logits, axis=-1)
 
     compiled = parallel.map_shares(probabilities)
@@ -55,7 +58,8 @@ def make_predictors(model: Model, inference: Inference) -> Callable[[dict[str, A
         return results[0] if len(results) == 1 else np.concatenate(results)
 
     chosen = functools.partial(_over_symmetries, predict) if inference.test_time_augmentation else predict
-    return lambda variables: functools.partial(chosen, parallel.replicate(variables))
+    prepared = functools.partial(fold, model) if folds else lambda variables: variables
+    return lambda variables: functools.partial(chosen, parallel.replicate(prepared(variables)))
 
 
 def _over_symmetries(predict, variables, tiles, statistics):

@@ -1,4 +1,4 @@
-"""The parts that every network here is made of: normalisation, dropout, convolution block, upsampling."""
+"""The parts that every network here is made of: dropout, convolution block, upsampling."""
 
 import zlib
 from collections.abc import Callable, Sequence
@@ -6,36 +6,13 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 from jaxtyping import Array, Float, Key
 
 from yseg.models.convolution import convolution
+from yseg.models.normalization import Normalization, unchanged
+from yseg.models.pooling import max_pool
 
-MOMENTUM = 0.98  # of the running statistics of batch normalisation: they remember some 50 steps
 ACTIVATIONS = {"relu": nn.relu, "leaky_relu": nn.leaky_relu, "elu": nn.elu, "gelu": nn.gelu, "silu": nn.silu}
-
-
-class Normalization(nn.Module):
-    """Batch, instance, group or no normalisation of `[batch, y, x, channel]`, with a learned scale and offset.
-
-    Batch normalisation sees the global batch: its statistics are averaged over `axis_name` where there is one.
-    """
-
-    kind: str = "batch"
-    groups: int = 8
-    dtype: str = "float32"
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "batch y x channel"], train: bool) -> Float[Array, "batch y x channel"]:
-        if self.kind == "batch":
-            return nn.BatchNorm(use_running_average=not train, momentum=MOMENTUM, dtype=self.dtype,
-                                axis_name=self.axis_name if train else None)(x)
-        if self.kind == "instance":
-            return nn.GroupNorm(num_groups=None, group_size=1, dtype=self.dtype)(x)
-        if self.kind == "group":
-            return nn.GroupNorm(num_groups=self.groups, dtype=self.dtype)(x)
-        return x
 
 
 def drop_maps(x: Float[Array, "batch y x channel"], keys: Key[Array, "batch"], rate: float) -> Float[Array, "batch y x channel"]:
@@ -92,36 +69,16 @@ class Block(nn.Module):
         for number in range(2):
             x = nn.Conv(self.features, (3, 3), use_bias=self.normalization == "none", dtype=self.dtype,
                         kernel_init=nn.initializers.he_normal(), conv_general_dilated=_convolution)(x)
-            x = Normalization(self.normalization, self.groups, self.dtype, self.axis_name)(x, train)
-            if number == 1 and self.residual:
+            is_sum = number == 1 and self.residual
+            x = Normalization(self.normalization, self.groups, unchanged if is_sum else activate, self.dtype,
+                              self.axis_name)(x, train)
+            if is_sum:
                 if shortcut.shape[-1] != self.features:
                     shortcut = nn.Dense(self.features, use_bias=False, dtype=self.dtype)(shortcut)
-                x = x + shortcut
-            x = activate(x)
+                x = activate(x + shortcut)
         if train and self.dropout > 0 and keys is not None:
             x = drop_maps(x, block_keys(keys, self.path), self.dropout)
         return x
-
-
-def max_pool(x: Float[Array, "batch y x channel"]) -> Float[Array, "batch y//2 x//2 channel"]:
-    """Half the size: the maximum of every 2x2 pixels. Of equal ones, the first row's first has the gradient."""
-    return lax.platform_dependent(x, cpu=selected_maximum, default=window_maximum)
-
-
-def window_maximum(x: Float[Array, "batch y x channel"]) -> Float[Array, "batch y//2 x//2 channel"]:
-    """`max_pool` as a reduced window."""
-    return nn.max_pool(x, (2, 2), strides=(2, 2))
-
-
-def selected_maximum(x: Float[Array, "batch y x channel"]) -> Float[Array, "batch y//2 x//2 channel"]:
-    """`max_pool` as selections among the four strided views, whose gradient is several times faster on a CPU.
-
-    The gradient goes where the comparison went. That of `jnp.maximum` looks for the value again, and is lost where the
-    compiler computes the value twice and rounds it differently.
-    """
-    views = [x[:, row::2, column::2] for row in range(2) for column in range(2)]
-    upper, lower = (jnp.where(left >= right, left, right) for left, right in (views[:2], views[2:]))
-    return jnp.where(upper >= lower, upper, lower)
 
 
 class Upsample(nn.Module):

@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from yseg.config import InputError, Model
+from yseg.models.normalization import EPSILON
 
 OPSET, IR_VERSION = 17, 8  # of 2022: runners that are not updated often have them
 INPUT, OUTPUT = "raw", "probabilities"
@@ -137,14 +138,14 @@ class _Graph:
         return self.add("Conv", inputs, name, kernel_shape=list(kernel.shape[2:]), pads=pads)
 
     def _normalised(self, x, variables, name):
-        """`yseg.models.blocks.Normalization`."""
+        """`yseg.models.normalization.Normalization`."""
         kind = self._model.normalization
         if kind == "none" or variables is None:
             return x
         if kind == "batch":
             found = variables["BatchNorm_0"]
             inputs = [self.constant(f"{name}/{part}", found[part]) for part in ("scale", "bias", "mean", "var")]
-            return self.add("BatchNormalization", [x, *inputs], name, epsilon=nn.BatchNorm.epsilon)
+            return self.add("BatchNormalization", [x, *inputs], name, epsilon=EPSILON)
         found = variables["GroupNorm_0"]
         maps = len(found["scale"])
         groups = maps if kind == "instance" else self._model.groups

@@ -17,7 +17,7 @@ from yseg.data.grey_levels import z_score
 from yseg.data.patches import Reader
 from yseg.methods.parts import sample_keys
 from yseg.models import segmentation_network
-from yseg.models.blocks import MOMENTUM
+from yseg.models.normalization import MOMENTUM
 from yseg.training.state import TrainState, inference_parameters
 
 BATCHES = 32
