@@ -12,7 +12,7 @@ from yseg.data.grid import Grid
 from yseg.data.patches import Region, make_reader
 from yseg.methods.parts import sample_keys
 from yseg.models import segmentation_network
-from yseg.models.normalization import MOMENTUM
+from yseg.models.normalization import EPSILON, MOMENTUM
 from yseg.training.state import create_state
 from yseg.training.statistics import BATCHES, make_estimate
 
@@ -84,17 +84,25 @@ def test_all_layers_are_estimated_and_nothing_else_changes(estimated):
 
 
 def test_the_network_normalised_by_them_sees_a_mean_of_0_and_a_variance_of_1(target, estimated):
-    """With scale 1 and offset 0, as initialised, activations before the rectifier are standardised in every layer."""
+    """What comes out of every convolution is standardised by them."""
     _, after = estimated
     network = segmentation_network(experiment().model)
     variables = {"params": after.params["network"], "batch_stats": after.target_stats}
     reader = reader_of(target)
     patches = np.concatenate([np.asarray(reader.batch(number)["target"])[0] for number in range(BATCHES)])
     images = (patches.astype(np.float32) - MEAN) / DEVIATION
-    _, seen = network.apply(variables, images, capture_intermediates=lambda module, _: type(module).__name__ == "BatchNorm")
-    for leaf in jax.tree.leaves(seen):
-        np.testing.assert_allclose(np.mean(leaf, (0, 1, 2)), 0, atol=0.1)
-        np.testing.assert_allclose(np.var(leaf, (0, 1, 2)), 1, atol=0.2)
+    _, seen = network.apply(variables, images, capture_intermediates=lambda module, _: type(module).__name__ == "Conv")
+    found = 0
+    for part in ("encoder", "decoder"):
+        for level, block in seen["intermediates"][part].items():
+            for number in range(2):
+                maps, = block[f"Conv_{number}"]["__call__"]
+                own = after.target_stats[part][level][f"Normalization_{number}"]["BatchNorm_0"]
+                standard = (np.asarray(maps) - np.asarray(own["mean"])) / np.sqrt(np.asarray(own["var"]) + EPSILON)
+                np.testing.assert_allclose(np.mean(standard, (0, 1, 2)), 0, atol=0.1)
+                np.testing.assert_allclose(np.var(standard, (0, 1, 2)), 1, atol=0.2)
+                found += 1
+    assert found == 2 * (2 * experiment().model.levels + 1)
 
 
 def test_they_do_not_depend_on_what_was_estimated_before(target, estimated):
