@@ -47,7 +47,7 @@ def test_result_and_running_statistics_are_those_of_flax(activate, train):
 @activations
 def test_gradients_are_those_of_flax(activate):
     x, scale, offset, weights = arrays()
-    ours = jax.jit(jax.grad(lambda *given: jnp.sum(weights * normalized(*given, activate, None)[0]), (0, 1, 2)))
+    ours = jax.jit(jax.grad(lambda *given: jnp.sum(weights * normalized(*given, activate=activate)[0]), (0, 1, 2)))
     theirs = jax.grad(lambda *given: jnp.sum(weights * of_flax(activate, *given)[0]), (0, 1, 2))
     for found, expected in zip(ours(x, scale, offset), theirs(x, scale, offset), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
@@ -62,7 +62,7 @@ def test_the_gradient_is_that_of_finite_differences_in_float64():
 
     softplus = jax.nn.softplus
     given = [values.astype(np.float32) for values in (x, scale, offset)]
-    of_ours = lambda *given: jnp.sum(weights.astype(np.float32) * normalized(*given, softplus, None)[0])  # noqa: E731
+    of_ours = lambda *given: jnp.sum(weights.astype(np.float32) * normalized(*given, activate=softplus)[0])  # noqa: E731
     found = jax.grad(of_ours, (0, 1, 2))(*given)
     for number, place in ((0, (1, 2, 3, 4)), (0, (0, 0, 0, 0)), (1, (2,)), (2, (4,))):
         ends = []
@@ -76,12 +76,12 @@ def test_the_gradient_is_that_of_finite_differences_in_float64():
 def test_in_bfloat16_the_statistics_are_of_float32():
     x, scale, offset, _ = arrays()
     half = jnp.asarray(x, jnp.bfloat16)
-    y, mean, variance = normalized(half, scale, offset, unchanged, None)
+    y, mean, variance = normalized(half, scale, offset)
     assert (y.dtype, mean.dtype, variance.dtype) == (jnp.float32,) * 3
     np.testing.assert_allclose(mean, np.asarray(half, np.float64).mean((0, 1, 2)), rtol=1e-5)
     layer = BatchNorm(nn.relu, "bfloat16")
     assert layer.apply(layer.init(jax.random.key(0), half, True), half, True, mutable=["batch_stats"])[0].dtype == jnp.bfloat16
-    gradient = jax.grad(lambda x: normalized(x, scale, offset, nn.relu, None)[0].sum())(half)
+    gradient = jax.grad(lambda x: normalized(x, scale, offset, activate=nn.relu)[0].sum())(half)
     assert gradient.dtype == jnp.bfloat16
 
 
@@ -93,5 +93,5 @@ def test_of_a_training_only_the_incoming_maps_are_kept():
         _, backward = jax.vjp(function, x, scale, offset)
         return sum(leaf.size == x.size for leaf in jax.tree.leaves(backward))
 
-    assert kept(lambda *given: jnp.sum(weights * normalized(*given, nn.silu, None)[0])) <= 2  # x, and the weights
+    assert kept(lambda *given: jnp.sum(weights * normalized(*given, activate=nn.silu)[0])) <= 2  # x, and the weights
     assert kept(lambda *given: jnp.sum(weights * of_flax(nn.silu, *given)[0])) > 2

@@ -26,10 +26,10 @@ def unchanged(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return x
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def normalized(x: Float[Array, "batch y x channel"], scale: Float[Array, "channel"], offset: Float[Array, "channel"],
-               activate: Activation, axis_name: str | None) -> tuple[Float[Array, "batch y x channel"],
-                                                                     Float[Array, "channel"], Float[Array, "channel"]]:
+def normalized(x: Float[Array, "batch y x channel"], scale: Float[Array, "channel"], offset: Float[Array, "channel"], *,
+               activate: Activation = unchanged, axis_name: str | None = None) -> tuple[Float[Array, "batch y x channel"],
+                                                                                       Float[Array, "channel"],
+                                                                                       Float[Array, "channel"]]:
     """Batch normalisation (Ioffe and Szegedy 2015), in float32, and an activation.
 
     Args:
@@ -42,6 +42,11 @@ def normalized(x: Float[Array, "batch y x channel"], scale: Float[Array, "channe
       (activate((x - mean) / sqrt(variance + EPSILON) scale + offset) [batch, y, x, channel], mean [channel],
       variance [channel]), all float32. Mean and variance are of the global batch, and no gradient goes through these two results.
     """
+    return _normalized(x, scale, offset, activate, axis_name)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _normalized(x, scale, offset, activate, axis_name):
     mean, variance = _moments(x, axis_name)
     return activate(_affine(x, mean, lax.rsqrt(variance + EPSILON) * scale, offset)), mean, variance
 
@@ -64,7 +69,7 @@ def _on_maps(values):
 
 
 def _forward(x, scale, offset, activate, axis_name):
-    result = normalized(x, scale, offset, activate, axis_name)
+    result = _normalized(x, scale, offset, activate, axis_name)
     return result, (x, scale, offset, *result[1:])
 
 
@@ -81,7 +86,7 @@ def _backward(activate, axis_name, kept, gradients):
     return of_x.astype(x.dtype), of_scale, of_offset
 
 
-normalized.defvjp(_forward, _backward)
+_normalized.defvjp(_forward, _backward)
 
 
 class BatchNorm(nn.Module):
@@ -101,7 +106,7 @@ class BatchNorm(nn.Module):
         if not train:
             factor = lax.rsqrt(variance.value + EPSILON) * scale
             return self.activate(_affine(x, mean.value, factor, offset)).astype(self.dtype)
-        y, *found = normalized(x, scale, offset, self.activate, self.axis_name)
+        y, *found = normalized(x, scale, offset, activate=self.activate, axis_name=self.axis_name)
         if not self.is_initializing():
             for running, new in zip((mean, variance), found, strict=True):
                 running.value = MOMENTUM * running.value + (1 - MOMENTUM) * new
