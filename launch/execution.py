@@ -44,6 +44,7 @@ def execute(main, values, continues):
         if isinstance(error, RuntimeError) and type(error).__module__.startswith("yseg."):
             return complain(error, FAILED)  # such as a training that diverged: nothing is wrong with the program
         if may_have_lost_another(error):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of srun: this job has failed, and was not told to end and saved
             said, lost = str(error).splitlines()[0], " and ".join(map(str, lost_processes()))
             which = f"process {lost} of the job" if lost else "another process of the job"
             complain(f"{which} has ended, see what it said ({said}){more}", FAILED)
