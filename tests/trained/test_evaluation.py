@@ -4,23 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny import experiment
 
 import yseg
-from yseg.config import Inference
 from yseg.data.box import Box
 from yseg.data.domain import open_own_domain
 from yseg.inference.engine import engine
 from yseg.trained.applied import Applied
 from yseg.trained.evaluation import evaluated
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A trained run, whose probabilities are averaged over neighbouring sections."""
-    workdir = tmp_path_factory.mktemp("runs") / "run"
-    yseg.train(experiment(inference=Inference(tile_size=32, overlap=4, depth_nm=60.0)), workdir, quiet=True)
-    return workdir
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from instanced import instances
 from scipy import ndimage
-from tiny import experiment
 
 import yseg
-from yseg.config import Inference, Model
+from yseg.config import Model
 from yseg.metrics.object_table import COLUMNS
 from yseg.trained import instances as stages
 from yseg.trained.network import load_run
@@ -28,14 +27,6 @@ from yseg.volumes.volume import open_volume
 IMAGE = "phantom://target/image?shape=7,70,100&seed=3"
 SIZE = (50.0, 10.0, 10.0)
 GIVEN = {"pixel_size_nm": SIZE[1], "section_nm": SIZE[0], "block": "4,32,64", "quiet": True}
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A trained run."""
-    workdir = tmp_path_factory.mktemp("runs") / "run"
-    yseg.train(experiment(inference=Inference(tile_size=32, overlap=4, depth_nm=60.0)), workdir, quiet=True)
-    return workdir
 
 
 @pytest.fixture(scope="module")

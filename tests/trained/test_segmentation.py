@@ -13,10 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from killing import workers_below
-from tiny import experiment
 
 import yseg
-from yseg.config import Inference
 from yseg.inference.engine import BlocksFailedError
 from yseg.trained import applied, segmentation
 from yseg.volumes.arrays import create_array
@@ -26,14 +24,6 @@ from yseg.volumes.volume import open_volume
 IMAGE = "phantom://target/image?shape=7,70,100&seed=3"
 SIZE_NM, BLOCK = 10.0, "4,32,64"
 COUNT = 2 * 3 * 2  # of the blocks of IMAGE
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A trained run, whose probabilities are averaged over neighbouring sections."""
-    workdir = tmp_path_factory.mktemp("runs") / "run"
-    yseg.train(experiment(inference=Inference(tile_size=32, overlap=4, depth_nm=60.0)), workdir, quiet=True)
-    return workdir
 
 
 def segment(run, output, **more):

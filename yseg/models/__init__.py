@@ -1,4 +1,4 @@
-"""Network architectures: flax.linen modules and nothing else."""
+"""Network architectures: flax.linen modules, and the U-Net as it is applied, see `yseg.models.folded`."""
 
 from yseg.config import Model
 from yseg.models.domain_classifier import DomainClassifier

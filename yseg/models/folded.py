@@ -12,13 +12,12 @@ from jaxtyping import Array, Float
 
 from yseg.config import Model
 from yseg.models import onednn
-from yseg.models.blocks import ACTIVATIONS
+from yseg.models.blocks import ACTIVATIONS, Upsample
 from yseg.models.normalization import EPSILON
 from yseg.models.pooling import max_pool
 
 Folded = dict[str, Any]
 _BLOCKS = ("encoder", "decoder")
-_FEW = 1  # pixels for each map, below which what oneDNN does before it computes takes longer than it saves
 
 
 def can_fold(model: Model) -> bool:
@@ -76,7 +75,8 @@ def folded_logits(model: Model, folded: Folded, images: Float[Array, "batch y x 
         x = _block(model, folded["encoder"][f"level_{level}"], x, by_onednn)
         activations.append(x)
     for level in reversed(range(model.levels)):
-        x = jnp.concatenate([activations[level], _upsampled(folded["up"][f"{level}"], x)], axis=-1)
+        upsampled: Any = Upsample(model.features * 2**level).apply({"params": {"Dense_0": folded["up"][f"{level}"]}}, x)
+        x = jnp.concatenate([activations[level], upsampled], axis=-1)
         x = _block(model, folded["decoder"][f"level_{level}"], x, by_onednn)
     output = folded["output"]
     return (x.reshape(-1, x.shape[-1]) @ output["kernel"] + output["bias"][None]).reshape(*x.shape[:-1], -1)
@@ -88,18 +88,11 @@ def _block(model, layers, x, by_onednn):
     for number in range(2):
         is_sum = number == 1 and model.residual
         layer, relu = layers[f"{number}"], model.activation == "relu" and not is_sum
-        many = x.size // x.shape[-1] >= _FEW * max(layer["kernel"].shape[2:])
+        # Of fewer pixels than maps, what oneDNN does before it computes takes longer than it saves.
+        many = x.size // x.shape[-1] >= max(layer["kernel"].shape[2:])
         x = (onednn.convolve if by_onednn and many else onednn.plain)(x, layer["kernel"], layer["offset"], relu=relu)
         if is_sum:
             x = x + (shortcut @ layers["shortcut"] if "shortcut" in layers else shortcut)
         if not relu:
             x = activate(x)
     return x
-
-
-def _upsampled(layer, x):
-    batch, height, width, channels = x.shape
-    features = layer["kernel"].shape[-1] // 4
-    x = x.reshape(-1, channels) @ layer["kernel"] + layer["bias"][None]
-    x = x.reshape(batch, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(batch, 2 * height, 2 * width, features)

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
+from yseg.models.convolution import convolution
+
 _TARGET = "__onednn$convolution"
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def convolve(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 channel feature"],
@@ -34,7 +34,7 @@ def convolve(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 cha
 def plain(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 channel feature"],
           offset: Float[Array, "feature"], *, relu: bool = False) -> Float[Array, "batch y x feature"]:
     """The same by XLA."""
-    y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=_LAYOUT) + offset[None, None, None]
+    y = convolution(x, kernel) + offset[None, None, None]
     return jnp.maximum(y, 0) if relu else y
 
 

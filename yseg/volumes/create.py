@@ -25,7 +25,7 @@ from yseg.volumes.arrays import new_array
 from yseg.volumes.header import BOTH, CLASSES, FORMATS, PROBABILITY, WHAT, Header
 from yseg.volumes.opened import NUMBERS, check_slashes
 from yseg.volumes.ownership import check_apart, check_free
-from yseg.volumes.places import HDF5, dataset_of, file_of, is_bucket, is_url, parts_of
+from yseg.volumes.places import HDF5, dataset_of, file_of, is_bucket, is_url
 from yseg.volumes.prefix import Prefix
 from yseg.volumes.pyramid import Copy, copy
 from yseg.volumes.writers import hdf5, n5, precomputed, tiff, zarr
@@ -69,7 +69,9 @@ def outputs_of(output: str, what: str) -> dict[str, str]:
         raise InputError(f"--what={what}: must be one of {', '.join(WHAT)}")
     if what != BOTH:
         return {what: output}
-    stem, ending, dataset = parts_of(output)
+    file, dataset = dataset_of(output.rstrip("/"))
+    stem, ending = next(((file[:-len(end)], end) for end in (".ome.tif", ".ome.tiff") if file.lower().endswith(end)),
+                        os.path.splitext(file))
     return {CLASSES: output, PROBABILITY: f"{stem}_{PROBABILITY}{ending}" + (f":{dataset}" if dataset else "")}
 
 

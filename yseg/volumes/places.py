@@ -40,14 +40,6 @@ def dataset_of(spec: str) -> tuple[str, str]:
     return (spec, "") if place is None else (spec[:place], spec[place + 1:].strip("/"))
 
 
-def parts_of(spec: str) -> tuple[str, str, str]:
-    """(stem, ending, dataset) of a spec: of b.ome.tif b and .ome.tif, and of b.h5:raw b, .h5 and raw."""
-    file, dataset = dataset_of(spec.rstrip("/"))
-    stem, ending = next(((file[:-len(end)], file[-len(end):]) for end in (".ome.tif", ".ome.tiff") if file.lower().endswith(end)),
-                        os.path.splitext(file))
-    return stem, ending, dataset
-
-
 def _parts_a_folder(spec: str, place: int) -> bool:
     """Whether a place in a spec lies in the name of a folder that is there."""
     end = spec.find("/", place)
