@@ -177,6 +177,7 @@ def evaluate(workdir: str | os.PathLike | TrainedNetwork, *, image: str | None =
 
     Raises:
       InputError: no run or no checkpoint in the workdir; volumes, region or threshold that the user has to change.
+      yseg.inference.engine.BlocksFailedError: a block failed on every try, or the scheduler is gone.
     """
     began = time.perf_counter()
     check_scheduler(scheduler)
