@@ -8,8 +8,9 @@ it and where it comes from. Its path is printed.
 
     python -m launch.export --workdir=runs/ynet --output=models/ynet.zip --format=bioimageio
 
-writes a package of the BioImage Model Zoo instead, with ONNX weights, for programs other than yseg; a folder unless its name
-ends with .zip. Its README.md says what such a program has to do itself. It shows a tile of the target, if that is found.
+writes a package of the BioImage Model Zoo instead, for programs other than yseg; a folder unless its name ends with .zip. It has
+weights for ONNX and, if PyTorch is installed here, for that too. Its README.md says what such a program has to do itself. It
+shows a tile of the target, if that is found.
 """
 
 from absl import flags

@@ -16,7 +16,11 @@ PATHS = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuf
          for path in sorted(ROOT.rglob("*.py"))}
 PACKAGES = [name for name, path in PATHS.items() if path.name == "__init__.py"]
 AT_MOST = 4  # arguments by position
-every_module = pytest.mark.parametrize("name", PATHS)
+# The architecture that packages for PyTorch contain.
+OF_PYTORCH = "yseg.trained.pytorch_unet"
+without_pytorch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed")
+every_module = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=without_pytorch) if name == OF_PYTORCH else name for name in PATHS])
 
 
 def written(value, module):

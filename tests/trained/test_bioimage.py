@@ -22,8 +22,9 @@ import yseg
 from launch import export as launcher
 from launch import program
 from yseg.config import LOCAL, SECTION, InputError, Model, Sampling
-from yseg.trained.bioimage import FILES, PAPER, sizes
+from yseg.trained.bioimage import FILES, PAPER, PYTORCH_FILES, sizes
 from yseg.trained.example import COVER_SIDE, EPSILON
+from yseg.trained.pytorch_weights import import_torch
 from yseg.volumes.catalog import DATASETS
 from yseg.volumes.phantom import phantom
 
@@ -72,7 +73,7 @@ def applied(package, image):
 def test_the_specification_finds_nothing_wrong(package):
     model = spec.load_model_description(package / "rdf.yaml")
     assert model.validation_summary.status == "valid-format"
-    assert {path.name for path in package.iterdir()} == {*FILES}
+    assert {path.name for path in package.iterdir()} == {*FILES, *(PYTORCH_FILES if import_torch() else ())}
     assert model.format_version.startswith("0.5.")
     assert model.name == "yseg tiny a b"
 
@@ -195,7 +196,7 @@ def test_a_zip_file_holds_what_the_folder_holds(run, package, tmp_path):
     yseg.export(run, output, format="bioimageio", threshold=0.55)
     assert [path.name for path in output.parent.iterdir()] == ["package.zip"]
     with zipfile.ZipFile(output) as archive:
-        assert {*archive.namelist()} == {*FILES}
+        assert {*archive.namelist()} == {path.name for path in package.iterdir()}
         for name in set(FILES) - {"rdf.yaml"}:
             assert archive.read(name) == (package / name).read_bytes()
         np.testing.assert_array_equal(np.load(io.BytesIO(archive.read("test_input.npy"))), np.load(package / "test_input.npy"))
@@ -224,6 +225,31 @@ def test_only_a_package_is_replaced_and_only_if_asked(run, tmp_path):
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     with pytest.raises(InputError, match="exists and is no exported model"):
         yseg.export(run, tmp_path / "package.zip", overwrite=True)
+
+
+def test_without_pytorch_it_has_no_weights_for_that(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    package = tmp_path / "package"
+    yseg.export(run, package, format="bioimageio")
+    assert {path.name for path in package.iterdir()} == {*FILES}
+    assert {*rdf_of(package)["weights"]} == {"onnx"}
+    assert "PyTorch" not in (package / "README.md").read_text()
+    yseg.export(run, package, format="bioimageio", overwrite=True)
+
+
+def test_pytorch_applies_it_with_the_file_that_it_holds(package):
+    torch = pytest.importorskip("torch", reason="see tests/requirements.txt")
+    weights = rdf_of(package)["weights"]["pytorch_state_dict"]
+    names: dict = {}
+    exec((package / weights["architecture"]["source"]).read_text(), names)
+    network = names[weights["architecture"]["callable"]](**weights["architecture"]["kwargs"]).eval()
+    network.load_state_dict(torch.load(package / weights["source"], weights_only=True))
+    image, probabilities = (np.load(package / name) for name in ("test_input.npy", "test_output.npy"))
+    normalised = (image - image.mean(dtype=np.float64)) / (image.std(dtype=np.float64) + EPSILON)
+    with torch.no_grad():
+        found = network(torch.from_numpy(normalised.astype(np.float32))).numpy()
+    np.testing.assert_allclose(found, probabilities, atol=1e-5)
+    assert "PyTorch" in (package / "README.md").read_text()
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime", "bioimageio.spec"])

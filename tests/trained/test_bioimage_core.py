@@ -11,6 +11,7 @@ from yseg.config import SECTION, VOLUME, Model, Sampling
 from yseg.data.patches import section_numbers
 from yseg.trained.bioimage import sizes
 from yseg.trained.example import z_scored
+from yseg.trained.pytorch_weights import import_torch
 
 core = pytest.importorskip("bioimageio.core", reason="see tests/requirements.txt")
 
@@ -36,17 +37,23 @@ def test_it_passes_the_test_of_a_model(network, tmp_path, name):
     source = package if name.endswith(".zip") else f"{package}/rdf.yaml"
     summary = core.test_model(source)
     assert summary.status == "passed", [error.msg for detail in summary.details for error in detail.errors]
-    assert any("batch_size: 2 and size parameter n: 2" in detail.name for detail in summary.details)
+    formats = ["onnx", *(["pytorch_state_dict"] if import_torch() else [])]
+    for name in formats:
+        assert any(f"Run {name} inference" in detail.name and "batch_size: 2 and size parameter n: 2" in detail.name
+                   for detail in summary.details)
 
 
-def test_a_tile_gets_the_probabilities_of_yseg(network, tmp_path):
+@pytest.mark.parametrize("weights", ["onnx", "pytorch_state_dict"])
+def test_a_tile_gets_the_probabilities_of_yseg(network, tmp_path, weights):
     """Without a halo, of which programs and yseg know what to make."""
+    if weights == "pytorch_state_dict":
+        pytest.importorskip("torch", reason="see tests/requirements.txt")
     package = yseg.export(network, tmp_path / "package", format="bioimageio")
     model, (smallest, step, _) = network.config.model, sizes(network.config.model)
     shape = (model.sections, smallest + 4 * step, smallest + 9 * step)
     tile = yseg.open_volume("phantom://target/image?shape={},{},{}&seed=3".format(*shape)).read().result().astype(np.float32)
     described = core.load_model_description(package)
-    with core.create_prediction_pipeline(described) as pipeline:
+    with core.create_prediction_pipeline(described, weight_format=weights) as pipeline:
         sample = core.digest_spec.create_sample_for_model(described, inputs={"raw": tile[None]})
         found = pipeline.predict_sample_without_blocking(sample, skip_input_padding=True, skip_output_cropping=True)
     normalised = z_scored(tile, network.config.sampling.normalization)

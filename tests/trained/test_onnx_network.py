@@ -4,13 +4,12 @@ import dataclasses
 import itertools
 import sys
 
-import jax
 import numpy as np
 import pytest
+from networks import CHOICES, variables_of
 
 from yseg.config import Inference, InputError, Model
 from yseg.inference.predictor import make_predictor
-from yseg.models import segmentation_network
 from yseg.trained import onnx_network
 from yseg.trained.onnx_network import onnx_model
 
@@ -18,18 +17,7 @@ onnx = pytest.importorskip("onnx", reason="see tests/requirements.txt")
 onnxruntime = pytest.importorskip("onnxruntime", reason="see tests/requirements.txt")
 
 SMALL = Model(levels=2, features=8, groups=4)
-CHOICES = {field.name: field.metadata["choices"] for field in dataclasses.fields(Model) if field.metadata["choices"]}
 SHAPES = ((1, 16, 16), (2, 24, 40), (3, 60, 12))  # batch, y, x
-
-
-def variables_of(model, seed=0):
-    """Variables of a network in which nothing is 0 or 1: every weight, offset and statistic has its part in the result."""
-    network, draw = segmentation_network(model), np.random.default_rng(seed)
-    images = np.zeros((1, network.multiple, network.multiple, model.sections), np.float32)
-    found = jax.tree.map(np.asarray, network.init(jax.random.key(seed), images))
-    changed = jax.tree.map(lambda leaf: (leaf + draw.normal(0, 0.1, leaf.shape) * (leaf.std() or 1)).astype(np.float32), found)
-    statistics = jax.tree.map(lambda leaf: np.abs(leaf) + np.float32(0.2), changed.get("batch_stats", {}))
-    return {"params": changed["params"], "batch_stats": statistics}
 
 
 def difference(model, variables, shape, reference=None):

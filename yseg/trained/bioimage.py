@@ -2,10 +2,11 @@
 
     rdf.yaml                            what the network takes and gives, by the zoo's specification 0.5
     weights.onnx                        the network, see `yseg.trained.onnx_network`
+    weights.pt, unet.py                 the same for PyTorch, see `yseg.trained.pytorch_unet`; only if that is installed here
     test_input.npy, test_output.npy     an example, by which a program can see whether it applies the network right
     cover.png, README.md                for people
 
-The example's output is yseg's own, and the package is written only if ONNX Runtime gives the same.
+The example's output is yseg's own, and the package is written only if ONNX Runtime and PyTorch give the same.
 """
 
 import json
@@ -28,10 +29,13 @@ from yseg.trained.bioimage_page import page
 from yseg.trained.example import cover, make_example, z_scored
 from yseg.trained.network import TrainedNetwork
 from yseg.trained.onnx_network import EXTRA, INPUT, OPSET, OUTPUT, import_onnx, onnx_model
+from yseg.trained.pytorch_weights import ARCHITECTURE, CALLABLE, arguments, import_torch, pytorch_network
 
 RDF, WEIGHTS, PAGE, COVER = "rdf.yaml", "weights.onnx", "README.md", "cover.png"
 TEST_INPUT, TEST_OUTPUT = "test_input.npy", "test_output.npy"
+PYTORCH, UNET = "weights.pt", "unet.py"
 FILES = (RDF, WEIGHTS, PAGE, COVER, TEST_INPUT, TEST_OUTPUT)
+PYTORCH_FILES = (PYTORCH, UNET)
 FLAG = "--format=bioimageio"
 TOLERANCE = 1e-4  # of probabilities: other processors round otherwise
 PAPER = ("Roels, Hennies, Saeys, Philips, Kreshuk: Domain adaptive segmentation in volume electron microscopy imaging, ISBI 2019,"
@@ -59,12 +63,12 @@ def write_package(network: TrainedNetwork, output: Path, description: Mapping[st
         if output.suffix == ".zip":
             output.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(output) as unfinished, zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
-                for file in FILES:
-                    archive.write(folder / file, file)
+                for file in sorted(folder.iterdir()):
+                    archive.write(file, file.name)
         else:
             with whole_folder(output, replace=replace) as made:
-                for file in FILES:
-                    (made / file).write_bytes((folder / file).read_bytes())
+                for file in sorted(folder.iterdir()):
+                    (made / file.name).write_bytes(file.read_bytes())
 
 
 def check_packable(network: TrainedNetwork) -> None:
@@ -87,7 +91,7 @@ def is_package(path: Path) -> bool:
                 names, rdf = {*archive.namelist()}, archive.read(RDF).decode()
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return False
-    return names <= {*FILES} and re.search(r"^  yseg:$", rdf, re.MULTILINE) is not None
+    return names <= {*FILES, *PYTORCH_FILES} and re.search(r"^  yseg:$", rdf, re.MULTILINE) is not None
 
 
 def sizes(model: Model) -> tuple[int, int, int]:
@@ -101,28 +105,34 @@ def _fill(folder, network, description):
     import_onnx(FLAG)
     smallest, step, _ = sizes(network.config.model)
     example = make_example(network, max(smallest, smallest + (_SIDE - smallest) // step * step))
-    content = onnx_model(network.config.model, network.variables[network.statistics], FLAG).SerializeToString()
-    _check_same(content, example, network.config.sampling.normalization)
+    torch, model, variables = import_torch(), network.config.model, network.variables[network.statistics]
+    normalised = z_scored(example.image, network.config.sampling.normalization)[None]
+    content = onnx_model(model, variables, FLAG).SerializeToString()
+    session = _runtime().InferenceSession(content, providers=["CPUExecutionProvider"])
+    _check_same(WEIGHTS, session.run(None, {INPUT: normalised})[0][0], example.probabilities)
     (folder / WEIGHTS).write_bytes(content)
+    if torch:
+        same = pytorch_network(model, variables)
+        with torch.no_grad():
+            _check_same(PYTORCH, same(torch.from_numpy(normalised))[0].numpy(), example.probabilities)
+        torch.save(same.state_dict(), folder / PYTORCH)
+        (folder / UNET).write_bytes(ARCHITECTURE.read_bytes())
     np.save(folder / TEST_INPUT, example.image[None])
     np.save(folder / TEST_OUTPUT, example.probabilities[None])
     picture = cover(example, description["inference"]["threshold"])
     Image.fromarray(picture).quantize(256).save(folder / COVER, optimize=True)
     citations = _citations(network.provenance)
     (folder / PAGE).write_text(page(network, description, sizes=sizes(network.config.model), example_of=example.of,
-                                    citations=citations), encoding="utf-8")
+                                    citations=citations, pytorch=torch.__version__ if torch else ""), encoding="utf-8")
     _write_rdf(folder, network, description, citations)
 
 
-def _check_same(content, example, normalization):
-    """RuntimeError unless ONNX Runtime gives the example's probabilities."""
-    normalised = z_scored(example.image, normalization)
-    session = _runtime().InferenceSession(content, providers=["CPUExecutionProvider"])
-    found = session.run(None, {INPUT: normalised[None]})[0][0]
-    difference = float(np.abs(found - example.probabilities).max())
+def _check_same(file, found, expected):
+    """RuntimeError unless the probabilities that were computed with a file are those of yseg."""
+    difference = float(np.abs(found - expected).max())
     if not difference <= TOLERANCE:
-        raise RuntimeError(f"{WEIGHTS}: ONNX Runtime's probabilities differ from yseg's by {difference:g}; must be at most"
-                           f" {TOLERANCE:g}: a mistake of yseg's")
+        raise RuntimeError(f"{file}: its probabilities differ from yseg's by {difference:g}; must be at most {TOLERANCE:g}: a"
+                           " mistake of yseg's")
 
 
 # --- rdf.yaml ---
@@ -137,7 +147,7 @@ def _write_rdf(folder, network, description, citations):
         "name": _name(config.name), "description": _summary(network), "version": "0.1.0",
         "documentation": {"source": PAGE}, "covers": [{"source": COVER}], "cite": cite, "tags": _tags(network),
         "inputs": [_input(config)], "outputs": [_output(config)],
-        "weights": {"onnx": {"source": WEIGHTS, "opset_version": OPSET}},
+        "weights": _weights(folder, config.model),
         "config": {"yseg": json.loads(json.dumps(description))},  # lists for tuples, as YAML has
     }
     known = {link["url"]: None for link in cite if "url" in link}  # no page is asked for
@@ -146,6 +156,16 @@ def _write_rdf(folder, network, description, citations):
     if not isinstance(made, spec.model):
         raise RuntimeError(f"{RDF}: {made.get_reason()}: a mistake of yseg's")
     spec.library.save_bioimageio_yaml_only(made, folder / RDF)
+
+
+def _weights(folder, model):
+    """The networks that the folder has. ONNX's is the first, from which the zoo takes the others to come."""
+    found: dict[str, Any] = {"onnx": {"source": WEIGHTS, "opset_version": OPSET}}
+    if torch := import_torch() if (folder / PYTORCH).exists() else None:
+        found["pytorch_state_dict"] = {
+            "source": PYTORCH, "parent": "onnx", "pytorch_version": torch.__version__.partition("+")[0],
+            "architecture": {"source": UNET, "callable": CALLABLE, "kwargs": arguments(model)}}
+    return found
 
 
 def _input(config):

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yseg.config import SECTION, Experiment, Inference
+from yseg.config import SECTION, Experiment, Inference, Model
 from yseg.trained.example import TARGET
 from yseg.trained.network import TrainedNetwork
 from yseg.trained.onnx_network import INPUT
+from yseg.trained.pytorch_weights import arguments
 
 
 def page(network: TrainedNetwork, description: Mapping[str, Any], *, sizes: tuple[int, int, int], example_of: str,
-         citations: Sequence[str]) -> str:
+         citations: Sequence[str], pytorch: str = "") -> str:
     """The page, in Markdown.
 
     Args:
@@ -19,13 +20,15 @@ def page(network: TrainedNetwork, description: Mapping[str, Any], *, sizes: tupl
       sizes: smallest size, step and halo of a tile, in working pixels.
       example_of: see `yseg.trained.example.Example`.
       citations: of the method and the data.
+      pytorch: the version of PyTorch for which there are weights; "" = there are none.
     """
     threshold, provenance = description["inference"]["threshold"], description["provenance"]
     parts = [f"# {network.config.name}", _network(network, provenance), "## Input", _input(network, sizes), "## Normalisation",
              _normalisation(network.config), "## Output", _output(network, threshold, sizes[2]),
+             *(["## PyTorch", _pytorch(network.config.model, pytorch)] if pytorch else []),
              "## What yseg does beyond the network", _beyond(network.config.inference), "## Validation",
-             _validation(provenance, example_of), "## Data and licences", _data(provenance, network.config), "## Citation",
-             "\n".join(f"- {citation}" for citation in citations)]
+             _validation(provenance, example_of, pytorch), "## Data and licences", _data(provenance, network.config),
+             "## Citation", "\n".join(f"- {citation}" for citation in citations)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -96,6 +99,17 @@ def _output(network, threshold, halo):
     return text
 
 
+def _pytorch(model: Model, version: str) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in arguments(model).items())
+    return (f"`weights.pt` has the same weights as a state dict, written with PyTorch {version}, and `unet.py` is the network,"
+            " which needs PyTorch alone:\n\n"
+            "      import torch\n"
+            "      from unet import UNet\n"
+            f"      network = UNet({given}).eval()\n"
+            "      network.load_state_dict(torch.load(\"weights.pt\", weights_only=True))\n\n"
+            "It can be trained on, by its `logits`; dropout, if yseg used it, is not in it.")
+
+
 def _beyond(inference: Inference) -> str:
     steps = ["Tiles overlap by"
              f" {inference.overlap} pixels and are blended."]
@@ -114,14 +128,15 @@ def _beyond(inference: Inference) -> str:
             + "\n\nThe threshold is that of the result of all this.")
 
 
-def _validation(provenance: Mapping[str, Any], example_of: str) -> str:
+def _validation(provenance: Mapping[str, Any], example_of: str, pytorch: str) -> str:
     iou = provenance.get("validation_iou")
     known = "" if iou is None else (f" On the part of the source that was kept for validation its IoU (intersection over union)"
                                     f" was {iou:.3f}, which says little about another volume.")
     shown = ("a tile of the middle of the target" if example_of == TARGET
              else "a tile of a drawn volume, on which nothing was trained")
+    others = "ONNX Runtime" + " and PyTorch" * bool(pytorch)
     return (f"`test_input.npy`, `test_output.npy` and the cover show {shown}. The output is yseg's own; before the package was"
-            " written, ONNX Runtime gave the same. `bioimageio test` repeats that." + known + " For your own images label some"
+            f" written, {others} gave the same. `bioimageio test` repeats that." + known + " For your own images label some"
             " sections, apply the network to them, and compare: by IoU, and by counting objects that are missed or invented.")
 
 
