@@ -252,6 +252,12 @@ def replicate(tree: PyTree, devices: Devices | None = None) -> PyTree:
     return jax.device_put(tree, NamedSharding(Mesh(local, (AXIS,)), PartitionSpec()))
 
 
+def spread(tree: PyTree, devices: Devices | None = None) -> PyTree:
+    """The tree on the local devices (of all, or of `devices`), whose leaves have a leading device axis: to each its own entry."""
+    local = (devices or all_devices()).local
+    return jax.device_put(tree, NamedSharding(Mesh(local, (AXIS,)), PartitionSpec(AXIS)))
+
+
 def map_step(step: Callable[..., Any], devices: Devices | None = None) -> Callable[..., Any]:
     """`step(state, batch, key) -> (state, metrics)` on all devices: the batch has a leading device axis, nothing else has.
 

@@ -46,28 +46,3 @@ def test_what_depends_on_a_whole_tile_or_rounds_is_not_folded():
     assert can_fold(Model(normalization="none"))
     assert not any(can_fold(Model(**changed)) for changed in
                    ({"normalization": "instance"}, {"normalization": "group"}, {"compute_dtype": "bfloat16"}))
-
-
-@needs_onednn
-@pytest.mark.parametrize("relu", [False, True])
-@pytest.mark.parametrize("shape", [(1, 5, 7, 1, 3), (2, 16, 8, 16, 32), (3, 2, 2, 64, 8)])
-def test_onednn_computes_the_convolution_of_float64(shape, relu):
-    batch, height, width, channels, features = shape
-    random = np.random.default_rng(0)
-    x, kernel, offset = (random.normal(size=size) for size in ((batch, height, width, channels), (3, 3, channels, features),
-                                                               (features,)))
-    padded, expected = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), np.zeros((batch, height, width, features))
-    for row in range(3):
-        for column in range(3):
-            expected += padded[:, row:row + height, column:column + width] @ kernel[row, column]
-    expected = expected + offset
-    expected = np.maximum(expected, 0) if relu else expected
-    given = [values.astype(np.float32) for values in (x, kernel, offset)]
-    for convolve in (onednn.convolve, onednn.plain):
-        found = jax.jit(lambda *given, convolve=convolve: convolve(*given, relu=relu))(*given)
-        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
-
-
-def test_where_the_call_is_not_known_there_is_no_onednn(monkeypatch):
-    monkeypatch.setattr(onednn, "_TARGET", "__onednn$nothing")
-    assert not onednn.available.__wrapped__()

@@ -8,6 +8,7 @@ from tiny import experiment
 import yseg
 from yseg import parallel
 from yseg.config import Experiment, Optimizer, Record, Sampling
+from yseg.data.patches import ResidentReader
 from yseg.runs.folder import load_state
 from yseg.training.checkpoint import Checkpoints
 from yseg.training.loop import _due, _next_call
@@ -60,6 +61,42 @@ def test_several_steps_in_one_call_end_as_one_after_the_other_also_after_an_inte
     assert numbers_of(workdir) == runs[2][1]
     for leaf, other in zip(jax.tree.leaves(load_state(workdir, config)), jax.tree.leaves(runs[2][0]), strict=True):
         np.testing.assert_array_equal(leaf, other)
+
+
+@pytest.mark.parametrize("reader", ["resident", "streaming"])
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_no_step_takes_anything_from_the_host_but_what_is_sent_ahead(tmp_path, monkeypatch, reader, at_once):
+    """On an accelerator it would be waited for. What batches send is asked for explicitly, and goes while a step is computed."""
+    if (reader, at_once) == ("streaming", 2):
+        pytest.skip("several steps in one call need volumes on the devices")
+    calls = []
+
+    def guarded(make):
+        def made(*arguments):
+            function = make(*arguments)
+
+            def call(*given):
+                calls.append(make.__name__)
+                with jax.transfer_guard("disallow"):
+                    return function(*given)
+
+            return call
+
+        return made
+
+    def guarded_batch(self, step):
+        with jax.transfer_guard_host_to_device("disallow"):
+            return batch(self, step)
+
+    batch = ResidentReader.batch
+    monkeypatch.setattr(ResidentReader, "batch", guarded_batch)  # the other draws on the CPU, from the host
+    for make in (parallel.map_step, parallel.map_steps):
+        monkeypatch.setattr(parallel, make.__name__, guarded(make))
+    config = experiment(method="dann", sampling=Sampling(patch_size=16, batch_size=2, reader=reader, steps_at_once=at_once),
+                        optimizer=Optimizer(steps=5, warmup_steps=1), record=Record(log_every=5, validate_every=0, images=0))
+    yseg.train(config, tmp_path, quiet=True)
+    assert calls.count("map_steps") == (2 if at_once == 2 else 0)
+    assert calls.count("map_step") >= (1 if at_once == 2 else 5)  # the target's statistics are steps, too
 
 
 def numbers_of(workdir):

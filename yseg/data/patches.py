@@ -145,8 +145,8 @@ class ResidentReader:
     def __init__(self, regions: Mapping[str, Region], *, sampling: Sampling, sections: int, seed: int,
                  devices: parallel.Devices | None = None, images: Raw | None = None) -> None:
         self.devices = devices = devices or parallel.devices_for(sampling.batch_size)
-        self.index = parallel.share(sampling.batch_size, devices)
-        self.keys = domain_keys(seed)
+        self.index = parallel.spread(parallel.share(sampling.batch_size, devices), devices)
+        self.keys = parallel.replicate(domain_keys(seed), devices)
         self.images = images or parallel.replicate({
             name: region.grid.image(region.image, region.box) for name, region in regions.items()
             if not (name == "joint" and "target" in regions)}, devices)  # the target's image, see `_cut_batch`
@@ -166,7 +166,7 @@ class ResidentReader:
 
     def batch(self, step: int) -> Raw:
         """The raw patches of a step."""
-        return self._mapped(self.volumes, self.index, (np.int32(step), self.keys))
+        return self._mapped(self.volumes, self.index, (parallel.replicate(np.int32(step), self.devices), self.keys))
 
     def of_target(self) -> "ResidentReader":
         """A reader of the target that may be used between the batches of this one."""
@@ -298,7 +298,7 @@ class StreamingReader:
             labels_name = PSEUDO_LABELS if name == "target" else LABELS[name]
             if labels_name in requests:
                 raw[labels_name] = self._by_device([request.result()[0] for request in requests[labels_name]])
-        return raw
+        return parallel.spread(raw, self._devices)
 
     def _by_device(self, patches):
         return np.stack(patches).reshape(*self._index.shape, *patches[0].shape)
@@ -323,7 +323,7 @@ def batches_together(readers: Sequence[Reader]) -> Callable[[int], Raw]:
             return jax.vmap(lambda own: first.cut(volumes, index, (step, own)))(keys)
 
         mapped = parallel.map_shares(cut, first.devices)
-        return lambda step: mapped(first.volumes, first.index, (np.int32(step), keys))
+        return lambda step: mapped(first.volumes, first.index, (parallel.replicate(np.int32(step), first.devices), keys))
 
     def batch(step):
         return jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *(reader.batch(step) for reader in readers))

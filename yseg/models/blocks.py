@@ -1,5 +1,6 @@
 """The parts that every network here is made of: dropout, convolution block, upsampling."""
 
+import functools
 import zlib
 from collections.abc import Callable, Sequence
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
+from yseg.models import onednn
 from yseg.models.convolution import convolution
 from yseg.models.normalization import Normalization, unchanged
 from yseg.models.pooling import max_pool
@@ -33,8 +35,9 @@ def block_keys(keys: Key[Array, "batch"], path: tuple[str, ...]) -> Key[Array, "
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 
-def _convolution(x, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision):
-    """`convolution` in the form that `nn.Conv` calls. ValueError for what it does not compute."""
+def _convolution(convolve, x, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count,
+                 precision):
+    """A `convolution` in the form that `nn.Conv` calls. ValueError for what it does not compute."""
     del dimension_numbers  # `nn.Conv` has no others than `convolution`
     given = {"strides": (strides, (1, 1)), "padding": (padding, "SAME"), "input_dilation": (lhs_dilation, (1, 1)),
              "kernel_dilation": (rhs_dilation, (1, 1)), "feature_group_count": (feature_group_count, 1),
@@ -42,11 +45,13 @@ def _convolution(x, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dim
     for name, (value, only) in given.items():
         if value != only:
             raise ValueError(f"{name}={value}: must be {only}")
-    return convolution(x, kernel)
+    return convolve(x, kernel)
 
 
 class Block(nn.Module):
     """Two 3x3 convolutions, each normalised and activated; a residual sum and dropout if asked for.
+
+    With `by_onednn`, `yseg.models.onednn` computes the convolutions, see there.
 
     Args of the call: activations `[batch, y, x, channel]`, `train`, and sample keys `[batch]` for dropout (None = no dropout).
     Returns `[batch, y, x, features]`.
@@ -60,15 +65,17 @@ class Block(nn.Module):
     residual: bool = False
     dtype: str = "float32"
     axis_name: str | None = None
+    by_onednn: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch y x channel"], train: bool,
                  keys: Key[Array, "batch"] | None = None) -> Float[Array, "batch y x feature"]:
         activate = ACTIVATIONS[self.activation]
+        convolve = functools.partial(_convolution, onednn.convolution if self.by_onednn else convolution)
         shortcut = x
         for number in range(2):
             x = nn.Conv(self.features, (3, 3), use_bias=self.normalization == "none", dtype=self.dtype,
-                        kernel_init=nn.initializers.he_normal(), conv_general_dilated=_convolution)(x)
+                        kernel_init=nn.initializers.he_normal(), conv_general_dilated=convolve)(x)
             is_sum = number == 1 and self.residual
             x = Normalization(self.normalization, self.groups, unchanged if is_sum else activate, self.dtype,
                               self.axis_name)(x, train)

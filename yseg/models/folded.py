@@ -88,9 +88,8 @@ def _block(model, layers, x, by_onednn):
     for number in range(2):
         is_sum = number == 1 and model.residual
         layer, relu = layers[f"{number}"], model.activation == "relu" and not is_sum
-        # Of fewer pixels than maps, what oneDNN does before it computes takes longer than it saves.
-        many = x.size // x.shape[-1] >= max(layer["kernel"].shape[2:])
-        x = (onednn.convolve if by_onednn and many else onednn.plain)(x, layer["kernel"], layer["offset"], relu=relu)
+        by = onednn.convolve if by_onednn and onednn.is_worth_it(x, layer["kernel"]) else onednn.plain
+        x = by(x, layer["kernel"], layer["offset"], relu=relu)
         if is_sum:
             x = x + (shortcut @ layers["shortcut"] if "shortcut" in layers else shortcut)
         if not relu:

@@ -1,22 +1,29 @@
-"""3x3 convolutions by oneDNN on a CPU, which can add an offset, another map, and apply ReLU before anything is written.
+"""3x3 convolutions by oneDNN on a CPU, which can add an offset and apply ReLU before anything is written.
 
 jaxlib carries oneDNN, and XLA knows calls of it by a name that is not documented. So it is tried once whether they compute what
-they should; where they do not, XLA's own convolution is used.
+they should; where they do not, XLA's own convolution is used. A program with such calls cannot be kept in the cache of compiled
+programs.
 """
 
 import functools
 import json
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from yseg.models.convolution import convolution
+from yseg.config import Model
+from yseg.models import convolution as xla
 
 _TARGET = "__onednn$convolution"
+_SAME = ((1, 1), (1, 1))  # zeros before and behind, in y and x
+_WIDE = 128  # maps: of more, the gradient of the kernel is sooner found by matrix products
+_PAYS = 2e9  # values of maps at full resolution, in all steps: some 20 s gained, of which compiling takes 10
+_FEWEST = 8  # images, or pieces of them, of which oneDNN finds it with whole vectors
 
 
 def convolve(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 channel feature"],
@@ -34,8 +41,64 @@ def convolve(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 cha
 def plain(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 channel feature"],
           offset: Float[Array, "feature"], *, relu: bool = False) -> Float[Array, "batch y x feature"]:
     """The same by XLA."""
-    y = convolution(x, kernel) + offset[None, None, None]
+    y = xla.convolution(x, kernel) + offset[None, None, None]
     return jnp.maximum(y, 0) if relu else y
+
+
+def pays(model: Model, pixels: int) -> bool:
+    """Whether a training gains more by oneDNN than it loses by compiling its step at every start, see the head of this module.
+
+    Args:
+      model: the network.
+      pixels: that it will see, of all steps and patches together.
+    """
+    return model.compute_dtype == "float32" and pixels * model.features >= _PAYS and available()
+
+
+def is_worth_it(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 channel feature"]) -> bool:
+    """Whether oneDNN is faster for these shapes: of fewer pixels than maps, what it does before it computes takes longer."""
+    return x.size // x.shape[-1] >= max(kernel.shape[2:])
+
+
+@jax.custom_vjp
+def convolution(x: Float[Array, "batch y x channel"],
+                kernel: Float[Array, "3 3 channel feature"]) -> Float[Array, "batch y x feature"]:
+    """`yseg.models.convolution.convolution`, by oneDNN where that is faster, and its gradients too; float32."""
+    return _call(x, kernel) if is_worth_it(x, kernel) else xla.convolution(x, kernel)
+
+
+def _forward(x, kernel):
+    return convolution(x, kernel), (x, kernel)
+
+
+def _backward(inputs, gradient):
+    x, kernel = inputs
+    wide = max(kernel.shape[2:]) > _WIDE
+    of_kernel = xla.kernel_gradient if wide else kernel_gradient
+    return convolution(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3)), of_kernel(x, gradient)
+
+
+convolution.defvjp(_forward, _backward)
+
+
+def kernel_gradient(x: Float[Array, "batch y x channel"],
+                    gradient: Float[Array, "batch y x feature"]) -> Float[Array, "3 3 channel feature"]:
+    """The gradient of a convolution's kernel as a convolution: maps are its samples, and samples its maps.
+
+    Its image is x, its kernel the gradient, as large as x is. Of few samples each is cut into stripes of rows.
+
+    Args:
+      x: [batch, y, x, channel].
+      gradient: of the output, [batch, y, x, feature].
+    """
+    batch, height, width, features = gradient.shape
+    stripes = next((count for count in (1, 2, 4) if batch * count >= _FEWEST and height % count == 0), 1)
+    rows = height // stripes
+    padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
+    image = jnp.stack([padded[:, start:start + rows + 2] for start in range(0, height, rows)], 1)
+    image = image.reshape(batch * stripes, rows + 2, width, -1).transpose(3, 1, 2, 0)
+    kernel = gradient.reshape(batch * stripes, rows, width, features).transpose(1, 2, 0, 3)
+    return _call(image, kernel, padding=((0, 0), (1, 1))).transpose(1, 2, 0, 3)
 
 
 @functools.cache
@@ -54,16 +117,19 @@ def available() -> bool:
     return bool(np.allclose(found, jax.jit(functools.partial(plain, relu=True))(x, kernel, offset), atol=1e-4))
 
 
-def _call(x, kernel, more, operations: Sequence[str]):
-    """The convolution, and after it operations that are fused with it, with their operands."""
+def _call(x, kernel, more=(), operations: Sequence[str] = (), padding=_SAME):
+    """The convolution of stride 1, and after it operations that are fused with it, with their operands."""
     maps = {"batch_dim": "0", "feature_dim": "3", "spatial_dims": ["1", "2"]}
-    config = {
+    before, behind = ([f"{sizes[end]}" for sizes in padding] for end in range(2))
+    config: dict[str, Any] = {
         "dims": "4", "feature_groups": "1", "input": {"dims": "4", "data": maps}, "output": {"dims": "4", "data": maps},
         "kernel": {"dims": "4", "filter": {"input_feature_dim": "2", "output_feature_dim": "3", "spatial_dims": ["0", "1"],
-                                           "shape": [str(size) for size in kernel.shape]}},
-        "window": {"size": ["3", "3"], "pad_left": ["1", "1"], "pad_right": ["1", "1"], "strides": ["1", "1"],
-                   "window_dilations": ["1", "1"]},
-        "fusions": {"ops": list(operations)}}
-    result = jax.ShapeDtypeStruct((*x.shape[:3], kernel.shape[3]), x.dtype)
+                                           "shape": [f"{size}" for size in kernel.shape]}},
+        "window": {"size": [f"{size}" for size in kernel.shape[:2]], "pad_left": before, "pad_right": behind,
+                   "strides": ["1", "1"], "window_dilations": ["1", "1"]}}
+    if operations:
+        config["fusions"] = {"ops": list(operations)}
+    sides = (size + sum(zeros) - window + 1 for size, zeros, window in zip(x.shape[1:3], padding, kernel.shape, strict=False))
+    result = jax.ShapeDtypeStruct((x.shape[0], *sides, kernel.shape[3]), x.dtype)
     return jax.ffi.ffi_call(_TARGET, result, custom_call_api_version=2, vmap_method="sequential",
                             legacy_backend_config=json.dumps({"onednn_conv_config": config}))(x, kernel, *more)

@@ -27,7 +27,7 @@ class UNet(nn.Module):
     """2-D U-Net: images `[batch, y, x, section]` -> logits `[batch, y, x, class]`; y and x are multiples of `2**levels`.
 
     `encode` gives the last activation of every encoder level (the paper's f_i), `decode` turns them into logits. Dropout needs
-    `keys`, one random key per sample. See `yseg.config.Model` for the fields.
+    `keys`, one random key per sample. See `yseg.config.Model` for the fields, and `Block`.
     """
 
     levels: int = 4
@@ -41,6 +41,7 @@ class UNet(nn.Module):
     dtype: str = "float32"
     rematerialise: bool = False
     axis_name: str | None = None
+    by_onednn: bool = False
 
     def setup(self) -> None:
         self.encoder = Encoder(self.levels, self.features, self._block())
@@ -51,7 +52,7 @@ class UNet(nn.Module):
         block = nn.remat(Block, static_argnums=(2,)) if self.rematerialise else Block
         return functools.partial(
             block, normalization=self.normalization, groups=self.groups, dropout=self.dropout, activation=self.activation,
-            residual=self.residual, dtype=self.dtype, axis_name=self.axis_name)
+            residual=self.residual, dtype=self.dtype, axis_name=self.axis_name, by_onednn=self.by_onednn)
 
     def encode(self, images: Float[Array, "batch y x section"], train: bool = False,
                keys: Key[Array, "batch"] | None = None) -> tuple[Float[Array, "batch _ _ _"], ...]:

@@ -21,10 +21,10 @@ from yseg.inference.blocks import predict_blocks
 from yseg.inference.outputs import score
 from yseg.inference.predictor import make_predictors
 from yseg.inference.tiling import make_tiling
-from yseg.methods import METHODS
+from yseg.methods import METHODS, images_per_step
 from yseg.metrics.counts import scores
 from yseg.metrics.shapes import Prior
-from yseg.models import segmentation_network
+from yseg.models import onednn, segmentation_network
 from yseg.report import loss_curves, panels
 from yseg.runs.choice import CHOICE, choice_line, make_choice
 from yseg.runs.folder import (
@@ -204,11 +204,14 @@ def initial_state(config: Experiment, key: PRNGKeyArray) -> TrainState:
 
 def compiled_step(config: Experiment, devices: parallel.Devices | None = None) -> Callable[..., Any]:
     """The training step of a config on some devices; it is compiled when it is first called, once for all seeds."""
-    return parallel.map_step(_step(config), devices)
+    return parallel.map_step(_step(config, devices), devices)
 
 
-def _step(config):
-    return make_step(config, METHODS[config.method].network(config.model, parallel.AXIS), parallel.AXIS)
+def _step(config, devices):
+    network, size = METHODS[config.method].network(config.model, parallel.AXIS), config.sampling.patch_size
+    alone = len((devices or parallel.all_devices()).all) == 1
+    by_onednn = alone and onednn.pays(config.model, config.optimizer.steps * images_per_step(config) * size * size)
+    return make_step(config, network.clone(by_onednn=by_onednn), parallel.AXIS)
 
 
 def run(trainings: Sequence[Prepared], step_of: Callable[[Sequence[Prepared]], Callable[..., Any]], quiet: bool = False,
@@ -288,7 +291,7 @@ def several_steps(config: Experiment, reader: Reader, devices: parallel.Devices 
         volumes, keys = given
         return reader.cut(volumes, index, (step, keys))
 
-    steps = parallel.map_steps(_step(config), cut, config.sampling.steps_at_once, devices)
+    steps = parallel.map_steps(_step(config, devices), cut, config.sampling.steps_at_once, devices)
     return lambda state, key: steps(state, (reader.volumes, reader.keys), reader.index, key)
 
 

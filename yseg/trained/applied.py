@@ -22,8 +22,9 @@ from yseg.inference.outside import in_files
 from yseg.inference.tiling import largest_stride
 from yseg.models import segmentation_network
 from yseg.trained.network import TrainedNetwork
+from yseg.volumes.chunks import kept_bytes
 
-_LIBRARIES_BYTES = 600 * 2**20  # of a process that has computed a tile
+_LIBRARIES_BYTES = 480 * 2**20  # of a process that has computed a tile
 _MAPS = 8  # of the network's first level that are in memory at once
 
 
@@ -94,7 +95,7 @@ class Applied:
         area = math.prod(self.block[1:]) / volume.grid.ratio**2
         held = len(self.network.depth_weights(volume)) + 4
         tile = min(config.inference.tile_size**2, 2 * area) * config.inference.batch_size
-        return int(_LIBRARIES_BYTES + voxel_bytes * math.prod(self.block)
+        return int(_LIBRARIES_BYTES + kept_bytes(volume.image) + voxel_bytes * math.prod(self.block)
                    + 4 * (area * config.model.classes * held + tile * config.model.features * _MAPS))
 
 

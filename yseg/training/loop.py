@@ -81,7 +81,7 @@ def fit(states: Sequence[TrainState], step: Callable[..., Any], members: Sequenc
     images = images_per_step(config)
     pending: list[tuple[int, Any]] = []
     state = parallel.replicate(_together(states, together), devices)
-    key = _together([member.key for member in members], together)
+    key = parallel.replicate(_together([member.key for member in members], together), devices)
     with interruptible() as signals, progress(steps, "Training", start=first, quiet=quiet) as bar:
         done, timed_from, began = first, first, time.perf_counter()
 

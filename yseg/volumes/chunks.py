@@ -10,7 +10,7 @@ import numpy as np
 import tensorstore as ts
 
 from yseg.config import InputError
-from yseg.volumes.opened import CACHE_BYTES, first_line
+from yseg.volumes.opened import cache_bytes, first_line
 
 _MOST = 100_000  # chunks of a volume up to which they are counted
 _CHUNK_FILE = re.compile(r"c?[0-9._-]+")  # such as 0.1.2, and c.0.1.2, 0-64_0-64_0-64
@@ -32,23 +32,36 @@ def checked(store: ts.TensorStore, name: str, threads: int) -> ts.TensorStore:
         except Exception as error:
             raise InputError(f"{name}: cannot be read ({first_line(error)})") from error
 
-    chunk = [size or whole for size, whole in zip(store.chunk_layout.read_chunk.shape or store.shape, store.shape, strict=True)]
+    chunk, kept = read_chunk(store), kept_bytes(store)
     return ts.virtual_chunked(
         read, dtype=store.dtype, shape=store.shape, chunk_layout=ts.ChunkLayout(read_chunk_shape=chunk),
-        context=ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}, "data_copy_concurrency": {"limit": threads}}))
+        context=ts.Context({"cache_pool": {"total_bytes_limit": kept}, "data_copy_concurrency": {"limit": threads}}))
+
+
+def read_chunk(store: ts.TensorStore) -> tuple[int, ...]:
+    """The shape of the pieces in which a volume is read."""
+    shape = store.chunk_layout.read_chunk.shape or store.shape
+    return tuple(size or whole for size, whole in zip(shape, store.shape, strict=True))
+
+
+def kept_bytes(store: ts.TensorStore) -> int:
+    """How much of a volume [z, y, x] that is read is kept in memory."""
+    return cache_bytes(store.shape, read_chunk(store), store.dtype.numpy_dtype.itemsize)
 
 
 def of_array(values: Any) -> ts.TensorStore:
     """The TensorStore of an array that is read in parts, [..., y, x]; a chunk is a section. Parts are read one at a time."""
     shape = values.shape
+    chunk = [*(1,) * (len(shape) - 2), *shape[-2:]]
 
     def read(domain: ts.IndexDomain, array: np.ndarray, _: ts.VirtualChunkedReadParameters) -> None:
         array[...] = values[domain.index_exp]
 
     return ts.virtual_chunked(
         read, dtype=ts.dtype(values.dtype.newbyteorder("=")), shape=shape,
-        chunk_layout=ts.ChunkLayout(read_chunk_shape=[*(1,) * (len(shape) - 2), *shape[-2:]]),
-        context=ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}, "data_copy_concurrency": {"limit": 1}}))
+        chunk_layout=ts.ChunkLayout(read_chunk_shape=chunk),
+        context=ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes(shape, chunk, values.dtype.itemsize)},
+                            "data_copy_concurrency": {"limit": 1}}))
 
 
 def check_uncompressed(folder: str | os.PathLike, name: str) -> None:

@@ -18,7 +18,7 @@ from yseg.config import InputError
 from yseg.volumes.axes import Axis, arranged, kind_of
 from yseg.volumes.chunks import missing_note
 from yseg.volumes.header import MARK, marked_nm
-from yseg.volumes.opened import CACHE_BYTES, NUMBERS, OpenedVolume, Request, first_line, times
+from yseg.volumes.opened import NUMBERS, OpenedVolume, Request, cache_bytes, first_line, times
 from yseg.volumes.places import HDF5, dataset_of
 from yseg.volumes.voxel_size import with_sizes
 
@@ -65,7 +65,7 @@ def open_hdf5(request: Request) -> OpenedVolume:
     store = ts.virtual_chunked(
         read, dtype=ts.dtype(np.dtype(dtype).newbyteorder("=")), shape=shape,
         chunk_layout=ts.ChunkLayout(read_chunk_shape=chunks),
-        context=ts.Context({"cache_pool": {"total_bytes_limit": CACHE_BYTES}}))
+        context=ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes(shape, chunks, dtype.itemsize)}}))
     return arranged(store, axes, request).noting(*missing_note(name, missing))
 
 

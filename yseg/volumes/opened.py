@@ -1,5 +1,6 @@
 """What every reader of volumes shares: what it is asked for, what it gives, and words for messages."""
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ import tensorstore as ts
 
 from yseg.config import InputError
 
-CACHE_BYTES = 2**27  # decoded data kept for each volume, so that patches of one section do not decode it again and again
+LEAST_CACHE, MOST_CACHE = 2**25, 2**30  # bytes of decoded chunks that are kept of a volume
+_SECTIONS_AGAIN = 3  # that a section's neighbours need again soon: those before it
 NUMBERS = "uif"  # kinds of NumPy types that a volume may have
 VoxelSize = tuple[float | None, float | None, float | None]  # of (z, y, x) in nm; None where a file says nothing
 Start = tuple[float | None, float | None, float | None]  # of (z, y, x) in voxels; None where a file says nothing
@@ -23,6 +25,13 @@ def tell(*notes: str) -> None:
     """Warn of VolumeNotices; all from one place, so that each text is said once. Empty ones are none."""
     for note in filter(None, notes):
         warnings.warn(note, VolumeNotice, stacklevel=1)
+
+
+def cache_bytes(store_shape: Sequence[int], chunk: Sequence[int], item_bytes: int) -> int:
+    """How much of a volume's decoded chunks is kept: the layers that its next sections need again, of [..., z, y, x]."""
+    depth = chunk[-3] if len(chunk) > 2 else 1
+    layers = 1 + math.ceil(_SECTIONS_AGAIN / depth)
+    return min(max(layers * depth * math.prod(store_shape[-2:]) * item_bytes, LEAST_CACHE), MOST_CACHE)
 
 
 class Request(NamedTuple):

@@ -9,7 +9,7 @@ import tensorstore as ts
 from yseg.config import InputError
 from yseg.volumes import palettes
 from yseg.volumes.axes import Axis, arranged
-from yseg.volumes.opened import CACHE_BYTES, NUMBERS, OpenedVolume, Request, VoxelSize, first_line, times
+from yseg.volumes.opened import LEAST_CACHE, NUMBERS, OpenedVolume, Request, VoxelSize, first_line, times
 
 
 class Section(NamedTuple):
@@ -56,11 +56,11 @@ def stacked(sections: Sequence[Section], request: Request, *, voxel_nm: VoxelSiz
         array[...] = decoded(sections[number], name)
 
     dtype = _stored(first.dtype)
-    cache_bytes = max(CACHE_BYTES, 4 * int(np.prod(first.shape)) * dtype.itemsize)
+    kept = max(LEAST_CACHE, 4 * int(np.prod(first.shape)) * dtype.itemsize)
     store = ts.virtual_chunked(
         read, dtype=ts.dtype(dtype), shape=[*lengths, *first.shape],
         chunk_layout=ts.ChunkLayout(read_chunk_shape=[*(1,) * len(lengths), *first.shape]),
-        context=ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}}))
+        context=ts.Context({"cache_pool": {"total_bytes_limit": kept}}))
     sizes = dict(zip("zyx", voxel_nm, strict=True))
     opened = arranged(store, [Axis(letter, sizes.get(letter)) for letter in (leading + first.axes).lower()], request)
     decoded(first, name)  # what holds for all sections, such as a compression that cannot be read, is found now
