@@ -8,63 +8,51 @@ import tempfile
 from pathlib import Path
 
 import jax
-import numpy as np
 import zarr
 
+import yseg
 from tests.benchmarks import ours
 from tests.benchmarks.setting import DEVIATION, MEAN, PAPER, SMALL, drawn, experiment
 from tests.benchmarks.timing import compare, row
-from yseg.data.box import Box
-from yseg.data.grid import Grid
-from yseg.inference.blocks import predict_blocks
-from yseg.inference.outputs import write_segmentation
-from yseg.inference.predictor import make_predictor
+from yseg import parallel
 from yseg.inference.tiling import make_tiling
 from yseg.models import segmentation_network
-from yseg.parallel import keep_memory
+from yseg.trained.network import TrainedNetwork
 from yseg.training.state import create_state, inference_variables
-from yseg.volumes.arrays import create_array
-from yseg.volumes.volume import open_volume
 
-SECTIONS = {SMALL: 8, PAPER: 1}  # of the volume: reading the first and writing the last overlap with nothing
+SECTIONS = {SMALL: 32, PAPER: 4}  # of the volume: what is done once for a volume must not count for much
 SIDE = 1024  # voxels of a section
 SHALLOW, DEEP = 64, 512  # sections, for the memory
 MEMORY_ROUNDS = 5  # processes that do the same differ by up to 165 MiB
 
 
 def _network(config):
-    """(network, predict) of an experiment, untrained."""
+    """The TrainedNetwork of an experiment, untrained."""
     variables = inference_variables(create_state(config, jax.random.key(0)), "training")
-    return segmentation_network(config.model), make_predictor(config.model, config.inference, variables)
+    return TrainedNetwork(config, {"training": parallel.on_host(variables)}, "training", 0, {})
 
 
-def _tiles(config, network, working):
+def _tiles(config, working):
     """How many tiles a section takes, and their shape [y, x]: it is square and has `working` pixels a side."""
-    tiling = make_tiling(network, config.inference, [(0, working)])
+    tiling = make_tiling(segmentation_network(config.model), config.inference, [(0, working)])
     return len(tiling.starts(0, working)) ** 2, (tiling.size, tiling.size)
 
 
 def build_segmentation(config, path, pixel_size_nm):
-    """A side: the volume at `path` is segmented into a Zarr array; reading, resampling, tiling, blending and writing included."""
-    _, predict = _network(config)
+    """A side: `yseg.segment` of the volume at `path` into an OME-Zarr, of which nothing is in memory before."""
+    network = _network(config)
     folder, numbers = tempfile.TemporaryDirectory(), itertools.count()
 
     def run():
-        store = open_volume(path, "--image")  # anew, so that nothing of it is in memory
-        grid = Grid(tuple(store.shape), pixel_size_nm, config.sampling.working_pixel_size_nm)
-        region = Box((0, 0, 0), tuple(store.shape))
-        blocks = predict_blocks(predict, store, grid, (MEAN, DEVIATION), regions=[region], model=config.model,
-                                inference=config.inference)
-        with create_array(f"{folder.name}/{next(numbers)}.zarr", region.shape, np.uint8, pixel_size_nm) as output:
-            write_segmentation(blocks, {"classes": output}, region, 0.5)
+        yseg.segment(network, path, f"{folder.name}/{next(numbers)}.zarr", pixel_size_nm=pixel_size_nm, quiet=True)
 
     return run, {}
 
 
 def build_bare(config, working, sections):
-    """A side: the network alone on as many tiles of the same shape, drawn, as `build_segmentation` needs."""
-    network, predict = _network(config)
-    count, shape = _tiles(config, network, working)
+    """A side: the network alone on as many tiles of the same shape, drawn, as `build_segmentation` needs at least."""
+    predict = _network(config).predictor()
+    count, shape = _tiles(config, working)
     tile = drawn(shape)[0][None, ..., None]
 
     def run():
@@ -86,7 +74,7 @@ def suite(rounds, with_pytorch):
                 working = round(SIDE * pixel_size_nm / 10)
                 sides = {"ours": (build_segmentation, config, path, pixel_size_nm),
                          "bare": (build_bare, config, working, sections)}
-                count, shape = _tiles(config, segmentation_network(config.model), working)
+                count, shape = _tiles(config, working)
                 if with_pytorch:
                     from tests.benchmarks import reference
 
@@ -112,7 +100,7 @@ def memory(rounds):
         section = drawn((SIDE, SIDE))[0]
         for sections in peaks:
             array = zarr.create_array(f"{folder}/{sections}.zarr", shape=(sections, SIDE, SIDE), chunks=(1, 256, 256),
-                                      dtype=np.uint8)
+                                      dtype="uint8")
             for number in range(sections):
                 array[number] = section
         for _ in range(rounds):
@@ -131,7 +119,7 @@ def peak_memory(path):
 
 
 def _peak(path):
-    keep_memory()  # as the programs do
+    parallel.keep_memory()  # as the programs do
     config = experiment(SMALL)
     config = dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, working_pixel_size_nm=20.0))
     run, _ = build_segmentation(config, path, 5.0)

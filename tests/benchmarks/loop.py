@@ -50,7 +50,7 @@ def build_fit(config, reader, volumes, at_once=1):
     """
     config.sampling.reader, config.sampling.steps_at_once = reader, at_once
     kept = _reader(config, volumes) if reader == "resident" else None
-    network = METHODS[config.method].network(config.model, parallel.AXIS)
+    network = ours.as_trained(METHODS[config.method].network(config.model, parallel.AXIS))
     step = parallel.map_step(make_step(config, network, parallel.AXIS))
     several = several_steps(config, kept)
     start = parallel.on_host(create_state(config, jax.random.key(0)))

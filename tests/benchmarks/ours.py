@@ -11,7 +11,7 @@ from yseg import parallel
 from yseg.losses import soft_jaccard
 from yseg.methods import METHODS
 from yseg.methods.parts import apply_to_both, dropout_keys, segmentation_term
-from yseg.models import segmentation_network
+from yseg.models import onednn, segmentation_network
 from yseg.training.state import create_state
 from yseg.training.step import make_step
 
@@ -32,15 +32,29 @@ def encoder_on_both(variables, batch, key, *, progress, context):
     return loss + 1e-6 * term, ({"segmentation": loss, "adaptation": term}, statistics)
 
 
-def step_of(config, loss=None):
+def as_trained(network):
+    """The network as a long training has it.
+
+    Raises:
+      RuntimeError: a CPU's convolutions would be XLA's, not oneDNN's: other figures than those that are compared here.
+    """
+    by_onednn = jax.default_backend() == "cpu" and network.dtype == "float32"
+    if by_onednn and not onednn.available():
+        raise RuntimeError("oneDNN does not compute what it should here, or this jaxlib has none: yseg.models.onednn falls back")
+    return network.clone(by_onednn=by_onednn)
+
+
+def step_of(config, loss=None, counts=False):
     """(step, state, raw): the compiled training step on one device, its first state, and the patches of a batch.
 
     Args:
       config: `yseg.config.Experiment`.
       loss: of both domains, instead of the method's, see `yseg.methods.method.MethodLoss`.
+      counts: whether its operations are to be counted: oneDNN's would be left out, so none are in it.
     """
     method = METHODS[config.method]
-    step = parallel.map_step(make_step(config, method.network(config.model, parallel.AXIS), parallel.AXIS, loss))
+    network = method.network(config.model, parallel.AXIS)
+    step = parallel.map_step(make_step(config, network if counts else as_trained(network), parallel.AXIS, loss))
     raw = raw_batch(config)
     if not (method.sees_target or loss):
         raw = {name: value for name, value in raw.items() if not name.startswith("target")}
@@ -50,9 +64,10 @@ def step_of(config, loss=None):
 
 def build_step(config, steps, loss=None):
     """A side: `steps` training steps on one and the same batch. Facts: floating-point operations of a step."""
-    step, state, raw = step_of(config, loss)
     key = jax.random.key(1)
-    facts = {"flops": step.lower(state, raw, key).cost_analysis()["flops"]}
+    step, *given = step_of(config, loss, counts=True)
+    facts = {"flops": step.lower(*given, key).cost_analysis()["flops"]}
+    step, state, raw = step_of(config, loss)
 
     def run():
         nonlocal state
@@ -82,7 +97,7 @@ def check_values(config):
     Computed in float32, whatever the config's type.
     """
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, compute_dtype="float32"))
-    network = segmentation_network(config.model)
+    network = as_trained(segmentation_network(config.model))
     state = create_state(config, jax.random.key(0))
     raw = raw_batch(config)
     images, labels = z_scored(raw["labelled"][0]), raw["labels"][0].astype(np.int32)

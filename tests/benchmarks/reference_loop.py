@@ -7,7 +7,8 @@ from scipy.interpolate import BSpline
 
 from tests.benchmarks.reference import check, device, fastest, settings, trainer, wait, words
 from tests.benchmarks.setting import z_scored
-from yseg.data.augment import SHARPEN_SIGMA
+
+SHARPEN_SIGMA = 1.0  # as in yseg.data.augment, with which JAX would be imported
 
 
 def augment(random, image, labels, config):
@@ -53,6 +54,9 @@ class Patches(torch.utils.data.Dataset):
         self._image, self._labels, self._patch_size, self._config, self._count = image, labels, patch_size, config, count
         self._random = None
 
+    def _levels(self, values):
+        return z_scored(values)
+
     def __len__(self):
         return self._count
 
@@ -64,7 +68,7 @@ class Patches(torch.utils.data.Dataset):
         section, *corner = (random.integers(size - side + 1) for size, side in
                             zip(self._image.shape, (1, self._patch_size, self._patch_size), strict=True))
         place = (section, *(slice(first, first + self._patch_size) for first in corner))
-        image, labels = augment(random, z_scored(self._image[place]), self._labels[place], self._config)
+        image, labels = augment(random, self._levels(self._image[place]), self._labels[place], self._config)
         return torch.from_numpy(image[None]), torch.from_numpy(labels.astype(np.float32))
 
 

@@ -16,7 +16,7 @@ import platform
 
 from absl import app, flags
 
-SUITES = ("step", "overhead", "loop", "inference", "startup", "population")
+SUITES = ("step", "overhead", "loop", "inference", "startup", "population", "result")
 COLUMNS = ("suite", "what", "ours, ms", "against", "its ms", "ratio", "±", "goal", "met", "note")
 _SUITE = flags.DEFINE_list("suite", [], f"some of {', '.join(SUITES)}; default: all")
 _JSON = flags.DEFINE_string("json", None, "a file that gets the table, with the machine and the versions")
@@ -26,13 +26,14 @@ flags.register_validator("suite", lambda given: set(given) <= set(SUITES), f"mus
 
 def rows_of(suite, rounds, with_pytorch, on_gpu):
     """The rows of one suite."""
-    from tests.benchmarks import inference, loop, population, startup, step
+    from tests.benchmarks import inference, loop, population, result, startup, step
     from tests.benchmarks.setting import LARGE, PAPER, SMALL
 
     sizes = (LARGE,) if on_gpu else (SMALL, PAPER)
     return {"step": lambda: step.suite(rounds, with_pytorch, sizes), "overhead": lambda: step.overhead(rounds, sizes),
             "loop": lambda: loop.suite(rounds, with_pytorch, (SMALL, LARGE) if on_gpu else sizes),
-            "inference": lambda: inference.suite(rounds, with_pytorch), "startup": lambda: startup.startup(rounds),
+            "inference": lambda: inference.suite(rounds, with_pytorch), "result": lambda: result.suite(with_pytorch),
+            "startup": lambda: startup.startup(rounds),
             "population": lambda: population.commands(3) + (population.at_once(rounds) if on_gpu else [])}[suite]()
 
 

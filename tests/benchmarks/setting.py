@@ -14,7 +14,6 @@ from yseg.config import (
     no_augmentation,
     strong_augmentation,
 )
-from yseg.methods import METHODS
 
 MEAN, DEVIATION = 128.0, 40.0  # of the drawn grey levels
 
@@ -39,6 +38,8 @@ LARGE = Size(64, 4, 256, 16, "bfloat16")  # for an accelerator
 
 def experiment(size, method="ft", batch=None, augmented=False, steps=1000):
     """The Experiment of a size; `batch` patches of a domain where they are not the size's own."""
+    from yseg.methods import METHODS  # here, as PyTorch's programs need no JAX
+
     return Experiment(
         name="benchmark", method=method,
         sampling=Sampling(working_pixel_size_nm=10.0, patch_size=size.patch, batch_size=batch or size.batch),

@@ -1,14 +1,16 @@
 """What the benchmarks rest on: sides timed apart, operations counted right, a reference that computes the same."""
 
+import importlib
 import time
 
 import jax
 import pytest
 
-from tests.benchmarks import loop, ours, population
+from tests.benchmarks import loop, ours, population, result
 from tests.benchmarks.setting import Size, experiment
 from tests.benchmarks.timing import compare, ratio, row
 from yseg import parallel
+from yseg.data import augment
 
 TINY = Size(features=4, levels=1, patch=16, batch=2)
 
@@ -63,7 +65,7 @@ def test_a_loop_of_several_steps_in_one_call_makes_those_calls(tmp_path, monkeyp
 
 def test_operations_of_a_step_are_those_of_its_convolutions():
     size = Size(features=32, levels=1, patch=64, batch=2)
-    step, state, raw = ours.step_of(experiment(size, batch=2 * size.batch))
+    step, state, raw = ours.step_of(experiment(size, batch=2 * size.batch), counts=True)
     counted = step.lower(state, raw, jax.random.key(0)).cost_analysis()["flops"]
     maps, sides = ([first * 2**(sign * level) for level in range(size.levels + 1)]
                    for first, sign in ((size.features, 1), (size.patch, -1)))
@@ -94,3 +96,12 @@ def test_pytorch_with_other_weights_is_found_out():
     kernel[...] = kernel[::-1]
     with pytest.raises(AssertionError):
         reference.check(values)
+
+
+def test_the_program_of_pytorch_trains_as_ours_does():
+    """Its constants are its own, as it must not import JAX."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    theirs = importlib.import_module("tests.benchmarks.reference_result")
+    assert [getattr(theirs, name) for name in ("STEPS", "EVERY", "VALIDATION")] == [
+        result.STEPS, result.EVERY, result.VALIDATION]
+    assert importlib.import_module("tests.benchmarks.reference_loop").SHARPEN_SIGMA == augment.SHARPEN_SIGMA

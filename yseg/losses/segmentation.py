@@ -20,14 +20,17 @@ ClassWeights = Sequence[float] | Float[Array, "class"]
 
 
 def _prepare(logits, labels, class_weights):
-    """Logits and one-hot truth, both [batch, y, x, class] and 0 at ignored pixels, and class weights [class]."""
+    """Logits and one-hot truth, both [class, batch, y, x] and 0 at ignored pixels, and class weights [class].
+
+    With the few classes first, what sums over them takes whole images at a time.
+    """
     if logits.shape[:-1] != labels.shape:
         raise ValueError(f"labels {labels.shape}: must have the shape of the logits {logits.shape} without their last axis")
-    logits = logits.astype(np.promote_types(logits.dtype, np.float32))
+    logits = jnp.moveaxis(logits.astype(np.promote_types(logits.dtype, np.float32)), -1, 0)
     # A product with 0 would let inf and NaN through; the gradient of a selection is exactly 0 where it is not taken.
-    logits = jnp.where(jnp.expand_dims(labels >= 0, -1), logits, jnp.zeros_like(logits))
-    truth = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
-    weights = jnp.ones(logits.shape[-1]) if class_weights is None else jnp.asarray(class_weights)
+    logits = jnp.where(labels[None] >= 0, logits, jnp.zeros_like(logits))
+    truth = jax.nn.one_hot(labels, len(logits), dtype=logits.dtype, axis=0)
+    weights = jnp.ones(len(logits)) if class_weights is None else jnp.asarray(class_weights)
     return logits, truth, weights.astype(logits.dtype)
 
 
@@ -77,13 +80,13 @@ def focal(logits: Float[Array, "batch y x class"], labels: Int[Array, "batch y x
       float32 scalar.
     """
     logits, truth, weights = _prepare(logits, labels, class_weights)
-    log_probability = jnp.sum(truth * jax.nn.log_softmax(logits), axis=-1)
+    log_probability = jnp.sum(truth * jax.nn.log_softmax(logits, axis=0), axis=0)
     loss = -log_probability
     if gamma:
         # Below gamma = 1 the slope of the power is infinite at 0: floored where float32 cannot tell p from 1.
         wrong = jnp.maximum(-jnp.expm1(log_probability), jnp.finfo(logits.dtype).eps)
         loss = loss * wrong**gamma
-    weight = jnp.sum(truth * jnp.broadcast_to(weights, truth.shape), axis=-1)
+    weight = jnp.sum(truth * jnp.expand_dims(weights, tuple(range(1, truth.ndim))), axis=0)
     return _ratio(total(jnp.sum(weight * loss), axis_name), total(jnp.sum(weight), axis_name))
 
 
@@ -110,9 +113,9 @@ def tversky(logits: Float[Array, "batch y x class"], labels: Int[Array, "batch y
       float32 scalar in [0, 1].
     """
     logits, truth, weights = _prepare(logits, labels, class_weights)
-    probability = jax.nn.softmax(logits) * jnp.sum(truth, axis=-1, keepdims=True)
+    probability = jax.nn.softmax(logits, axis=0) * jnp.sum(truth, axis=0, keepdims=True)
     overlap, predicted, present = (
-        total(jnp.sum(x[..., 1:], axis=tuple(range(x.ndim - 1))), axis_name) for x in (truth * probability, probability, truth))
+        total(jnp.sum(x[1:], axis=tuple(range(1, x.ndim))), axis_name) for x in (truth * probability, probability, truth))
     score = _ratio(overlap, overlap + alpha * (predicted - overlap) + beta * (present - overlap))
     weight = jnp.where(present > 0, weights[1:], jnp.zeros_like(present))
     return _ratio(jnp.sum(weight * (1 - score)), jnp.sum(weight))

@@ -21,9 +21,7 @@ from yseg.models import convolution as xla
 
 _TARGET = "__onednn$convolution"
 _SAME = ((1, 1), (1, 1))  # zeros before and behind, in y and x
-_WIDE = 128  # maps: of more, the gradient of the kernel is sooner found by matrix products
 _PAYS = 2e9  # values of maps at full resolution, in all steps: some 20 s gained, of which compiling takes 10
-_FEWEST = 8  # images, or pieces of them, of which oneDNN finds it with whole vectors
 
 
 def convolve(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 channel feature"],
@@ -73,9 +71,7 @@ def _forward(x, kernel):
 
 def _backward(inputs, gradient):
     x, kernel = inputs
-    wide = max(kernel.shape[2:]) > _WIDE
-    of_kernel = xla.kernel_gradient if wide else kernel_gradient
-    return convolution(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3)), of_kernel(x, gradient)
+    return convolution(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3)), kernel_gradient(x, gradient)
 
 
 convolution.defvjp(_forward, _backward)
@@ -83,22 +79,19 @@ convolution.defvjp(_forward, _backward)
 
 def kernel_gradient(x: Float[Array, "batch y x channel"],
                     gradient: Float[Array, "batch y x feature"]) -> Float[Array, "3 3 channel feature"]:
-    """The gradient of a convolution's kernel as a convolution: maps are its samples, and samples its maps.
+    """The gradient of a convolution's kernel as a convolution, of which x is the image and the gradient the kernel.
 
-    Its image is x, its kernel the gradient, as large as x is. Of few samples each is cut into stripes of rows.
+    Samples are its maps. Its columns are those of x and the maps of x together, as both lie in memory, so that the kernel's are
+    as far apart as there are maps: the result has 3 rows, and columns enough to fill the vectors of a processor.
 
     Args:
       x: [batch, y, x, channel].
       gradient: of the output, [batch, y, x, feature].
     """
-    batch, height, width, features = gradient.shape
-    stripes = next((count for count in (1, 2, 4) if batch * count >= _FEWEST and height % count == 0), 1)
-    rows = height // stripes
-    padded = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0)))
-    image = jnp.stack([padded[:, start:start + rows + 2] for start in range(0, height, rows)], 1)
-    image = image.reshape(batch * stripes, rows + 2, width, -1).transpose(3, 1, 2, 0)
-    kernel = gradient.reshape(batch * stripes, rows, width, features).transpose(1, 2, 0, 3)
-    return _call(image, kernel, padding=((0, 0), (1, 1))).transpose(1, 2, 0, 3)
+    batch, height, width, channels = x.shape
+    image = x.transpose(1, 2, 3, 0).reshape(1, height, width * channels, batch)
+    found = _call(image, gradient.transpose(1, 2, 0, 3), padding=((1, 1), (channels, channels)), dilation=(1, channels))
+    return found.reshape(3, 3, channels, -1)
 
 
 @functools.cache
@@ -117,8 +110,11 @@ def available() -> bool:
     return bool(np.allclose(found, jax.jit(functools.partial(plain, relu=True))(x, kernel, offset), atol=1e-4))
 
 
-def _call(x, kernel, more=(), operations: Sequence[str] = (), padding=_SAME):
-    """The convolution of stride 1, and after it operations that are fused with it, with their operands."""
+def _call(x, kernel, more=(), operations: Sequence[str] = (), padding=_SAME, dilation=(1, 1)):
+    """The convolution of stride 1, and after it operations that are fused with it, with their operands.
+
+    Around the image there are zeros; under the kernel lie pixels of it as far apart as `dilation`.
+    """
     maps = {"batch_dim": "0", "feature_dim": "3", "spatial_dims": ["1", "2"]}
     before, behind = ([f"{sizes[end]}" for sizes in padding] for end in range(2))
     config: dict[str, Any] = {
@@ -126,10 +122,11 @@ def _call(x, kernel, more=(), operations: Sequence[str] = (), padding=_SAME):
         "kernel": {"dims": "4", "filter": {"input_feature_dim": "2", "output_feature_dim": "3", "spatial_dims": ["0", "1"],
                                            "shape": [f"{size}" for size in kernel.shape]}},
         "window": {"size": [f"{size}" for size in kernel.shape[:2]], "pad_left": before, "pad_right": behind,
-                   "strides": ["1", "1"], "window_dilations": ["1", "1"]}}
+                   "strides": ["1", "1"], "window_dilations": [f"{size}" for size in dilation]}}
     if operations:
         config["fusions"] = {"ops": list(operations)}
-    sides = (size + sum(zeros) - window + 1 for size, zeros, window in zip(x.shape[1:3], padding, kernel.shape, strict=False))
+    sides = (size + sum(zeros) - apart * (window - 1)
+             for size, zeros, apart, window in zip(x.shape[1:3], padding, dilation, kernel.shape[:2], strict=True))
     result = jax.ShapeDtypeStruct((x.shape[0], *sides, kernel.shape[3]), x.dtype)
     return jax.ffi.ffi_call(_TARGET, result, custom_call_api_version=2, vmap_method="sequential",
                             legacy_backend_config=json.dumps({"onednn_conv_config": config}))(x, kernel, *more)

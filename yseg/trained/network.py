@@ -122,8 +122,16 @@ class TrainedNetwork:
         return depth_weights(depth_nm, volume.spacing_nm if depth_nm else 1.0)
 
     def predictor(self) -> Predict:
-        """The network as a function of raw tiles, see `yseg.inference.predictor.make_predictor`; to be made once."""
+        """The network as a function of raw tiles, see `yseg.inference.predictor.make_predictor`; compiled once."""
+        return self._predictor
+
+    @functools.cached_property
+    def _predictor(self) -> Predict:
         return make_predictor(self.config.model, self.config.inference, self.variables[self.statistics])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is compiled: a copy in another process compiles it there."""
+        return {name: value for name, value in self.__dict__.items() if name != "_predictor"}
 
     def predict(self, volume: Volume, regions: Sequence[Box], *, predict: Predict | None = None,
                 tilings: Tilings | None = None) -> Blocks:
