@@ -77,6 +77,13 @@ def test_a_network_that_is_trained_by_it_has_the_same_logits_and_gradients(field
     jax.tree.map(lambda mine, theirs: np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=2e-5 * largest), found, expected)
 
 
+def test_a_long_training_in_float32_pays_and_a_short_one_does_not():
+    small = Model(features=16)
+    assert onednn.pays(small, 900 * 8 * 96 * 96)
+    assert not onednn.pays(small, 100 * 8 * 96 * 96)
+    assert not onednn.pays(Model(features=16, compute_dtype="bfloat16"), 10**12)
+
+
 def test_where_the_call_is_not_known_there_is_no_onednn(monkeypatch):
     monkeypatch.setattr(onednn, "_TARGET", "__onednn$nothing")
     assert not onednn.available.__wrapped__()

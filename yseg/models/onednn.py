@@ -21,7 +21,7 @@ from yseg.models import convolution as xla
 
 _TARGET = "__onednn$convolution"
 _SAME = ((1, 1), (1, 1))  # zeros before and behind, in y and x
-_PAYS = 2e9  # values of maps at full resolution, in all steps: some 20 s gained, of which compiling takes 10
+_PAYS = 5e8  # values of maps at full resolution, in all steps: on two cores 17 s gained, and 8 lost by compiling anew
 
 
 def convolve(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 channel feature"],
