@@ -10,7 +10,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "configs/epfl_to_vnc.py:ynet" if os.environ.get("YSEG_DATA") else "configs/demo.py:ynet"
-
 SHORT, LONG = 100, 10_000  # steps; the step of a long training is compiled at each start, see `yseg.models.onednn`
 
 
@@ -48,4 +47,5 @@ def startup(rounds):
     median, quartiles = statistics.median(seconds), statistics.quantiles(seconds, n=4)
     return [{"suite": "startup", "what": f"command to first step: {CONFIG}", "ours, ms": 1000 * median, "against": "15 s",
              "its ms": 15000.0, "ratio": median / 15, "±": (quartiles[2] - quartiles[0]) / 30, "goal": 1.0,
-             "met": "yes" if median <= 15 else "no", "note": f"{cold:.1f} s with an empty cache, {long:.1f} s in a long training"}]
+             "met": "yes" if median <= 15 else "no",
+             "note": f"{cold:.1f} s with an empty cache, {long:.1f} s in a long training"}]

@@ -48,12 +48,16 @@ def overhead(rounds, sizes=(SMALL, PAPER)):
     rows = []
     for size in sizes:
         steps = STEPS[size]
-        sides = {"both": (ours.build_encoder_on_both, experiment(size), steps), **{
+        both = (ours.build_encoder_on_both, experiment(size), steps)
+        sides = {"both": both, "plain": (ours.build_step, experiment(size), steps), **{
             method: (ours.build_step, experiment(size, method), steps) for method in (*OVERHEADS, "ynet")}}
         seconds, facts = compare(sides, rounds)
         for method, goal in OVERHEADS.items():
             rows.append(row("overhead", f"{method}: {size}", seconds[method], seconds["both"], goal, "encoder on both domains",
                             units=steps))
+        for method in (*OVERHEADS, "ynet"):
+            rows.append(row("overhead", f"{method}: {size}", seconds[method], seconds["plain"], None,
+                            "training on the source alone", units=steps))
         factor = facts["ynet"]["flops"] / facts["both"]["flops"]
         scaled = [value / factor for value in seconds["ynet"]]
         rows.append(row("overhead", f"ynet, by operations: {size}", scaled, seconds["both"], 1.05, "encoder on both domains",

@@ -96,8 +96,8 @@ def ratio(ours, theirs):
 
 
 def row(suite, what, ours, theirs, goal, against, note="", units=1):
-    """A line of the table: medians in ms of each of the `units` in a call, the ratio with its spread, and the goal beside it."""
+    """A line of the table: medians in ms of each of the `units` in a call, the ratio with its spread, and the goal, if any."""
     value, spread = ratio(ours, theirs)
     return {"suite": suite, "what": what, "ours, ms": 1000 * statistics.median(ours) / units, "against": against,
             "its ms": 1000 * statistics.median(theirs) / units, "ratio": value, "±": spread, "goal": goal,
-            "met": "yes" if value <= goal else "no", "note": note}
+            "met": None if goal is None else "yes" if value <= goal else "no", "note": note}
