@@ -5,7 +5,6 @@ their own first weights; the time that Python, imports and compilers take counts
 """
 
 import functools
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ import zarr
 
 from tests.benchmarks.setting import SMALL
 from tests.benchmarks.startup import ROOT
+from tests.benchmarks.timing import row
+from yseg.training.recorder import read_metrics
 from yseg.volumes.phantom import phantom
 
 SHAPE = (20, 1024, 1024)  # of the phantom, 5 nm; the volume has half as many rows and columns
@@ -57,8 +58,6 @@ def theirs(compiled, folder, workdir, seed):
 
 def seconds_to_result(command, workdir):
     """(seconds from the command to the first validation of SHARE of the last one's IoU, the last IoU)."""
-    from yseg.training.recorder import read_metrics
-
     def lines():
         return [row["validation_iou"] for row in read_metrics(workdir) if row.get("validation_iou") is not None]
 
@@ -92,10 +91,6 @@ def suite(with_pytorch):
     for name in list(sides)[1:] or ["ours"]:
         mine, other = ([seconds for seconds, _ in found[each]] for each in ("ours", name))
         last = {each: ", ".join(f"{100 * iou:.1f}" for _, iou in found[each]) for each in ("ours", name)}
-        ratios = [own / its for own, its in zip(mine, other, strict=True)]
-        rows.append({"suite": "result", "what": f"command to {SHARE:.0%} of the last validation IoU: {SMALL}",
-                     "ours, ms": 1000 * statistics.median(mine), "against": name, "its ms": 1000 * statistics.median(other),
-                     "ratio": statistics.median(mine) / statistics.median(other), "±": (max(ratios) - min(ratios)) / 2,
-                     "goal": 1.0, "met": "yes" if statistics.median(mine) <= statistics.median(other) else "no",
-                     "note": f"last IoU {last['ours']} against {last[name]} of seeds {', '.join(map(str, SEEDS))}"})
+        rows.append(row("result", f"command to {SHARE:.0%} of the last validation IoU: {SMALL}", mine, other, 1.0, name,
+                        f"last IoU {last['ours']} against {last[name]} of seeds {', '.join(map(str, SEEDS))}"))
     return rows

@@ -1,6 +1,8 @@
 """What the benchmarks rest on: sides timed apart, operations counted right, a reference that computes the same."""
 
 import importlib
+import subprocess
+import sys
 import time
 
 import jax
@@ -8,9 +10,11 @@ import pytest
 
 from tests.benchmarks import loop, ours, population, result
 from tests.benchmarks.setting import Size, experiment
+from tests.benchmarks.startup import ROOT
 from tests.benchmarks.timing import compare, ratio, row
 from yseg import parallel
 from yseg.data import augment
+from yseg.runs import session
 
 TINY = Size(features=4, levels=1, patch=16, batch=2)
 
@@ -104,4 +108,7 @@ def test_the_program_of_pytorch_trains_as_ours_does():
     theirs = importlib.import_module("tests.benchmarks.reference_result")
     assert [getattr(theirs, name) for name in ("STEPS", "EVERY", "VALIDATION")] == [
         result.STEPS, result.EVERY, result.VALIDATION]
+    assert theirs.SECTIONS == session.VALIDATION_SECTIONS
     assert importlib.import_module("tests.benchmarks.reference_loop").SHARPEN_SIGMA == augment.SHARPEN_SIGMA
+    program = "import sys, tests.benchmarks.reference_result; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)

@@ -1,6 +1,7 @@
 """A trained network is the same whether it comes from the folder of its run or from the one that was exported."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -136,3 +137,11 @@ def test_plausible_objects_need_a_prior_which_a_run_and_its_released_model_have(
         dataclasses.replace(network, prior=None).with_plausible_objects(True)
     with pytest.raises(yseg.InputError, match=r"plausible_objects=True: must be False"):
         dataclasses.replace(plausible, prior=None).predict(volume, [Box.whole(volume.image.shape)])
+
+
+def test_a_network_compiles_once_and_what_is_compiled_does_not_go_to_other_processes(run):
+    network = yseg.load_run(run)
+    assert network.predictor() is network.predictor()
+    copy = pickle.loads(pickle.dumps(network))
+    tile = np.random.default_rng(0).normal(size=(1, 48, 48, 1)).astype(np.float32)
+    np.testing.assert_array_equal(copy.predictor()(tile, (0.0, 1.0)), network.predictor()(tile, (0.0, 1.0)))

@@ -24,7 +24,7 @@ from yseg.models import segmentation_network
 from yseg.trained.network import TrainedNetwork
 from yseg.volumes.chunks import kept_bytes
 
-_LIBRARIES_BYTES = 480 * 2**20  # of a process that has computed a tile
+_LIBRARIES_BYTES = 700 * 2**20  # of a process that has computed a small tile: launch.segment of 4 x 128 x 128 voxels takes 729
 _MAPS = 8  # of the network's first level that are in memory at once
 
 

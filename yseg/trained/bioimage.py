@@ -124,7 +124,7 @@ def _fill(folder, network, description):
     citations = _citations(network.provenance)
     (folder / PAGE).write_text(page(network, description, sizes=sizes(network.config.model), example_of=example.of,
                                     citations=citations, pytorch=torch.__version__ if torch else ""), encoding="utf-8")
-    _write_rdf(folder, network, description, citations)
+    _write_rdf(folder, network, description, citations=citations, torch=torch)
 
 
 def _check_same(file, found, expected):
@@ -138,7 +138,7 @@ def _check_same(file, found, expected):
 # --- rdf.yaml ---
 
 
-def _write_rdf(folder, network, description, citations):
+def _write_rdf(folder, network, description, *, citations, torch):
     """Write the description of the package in a folder that has its other files; the specification's own library checks it."""
     spec, config = _spec(), network.config
     cite = [{"text": text, **_link(text)} for text in citations if _link(text)]
@@ -147,7 +147,7 @@ def _write_rdf(folder, network, description, citations):
         "name": _name(config.name), "description": _summary(network), "version": "0.1.0",
         "documentation": {"source": PAGE}, "covers": [{"source": COVER}], "cite": cite, "tags": _tags(network),
         "inputs": [_input(config)], "outputs": [_output(config)],
-        "weights": _weights(folder, config.model),
+        "weights": _weights(config.model, torch),
         "config": {"yseg": json.loads(json.dumps(description))},  # lists for tuples, as YAML has
     }
     known = {link["url"]: None for link in cite if "url" in link}  # no page is asked for
@@ -158,10 +158,10 @@ def _write_rdf(folder, network, description, citations):
     spec.library.save_bioimageio_yaml_only(made, folder / RDF)
 
 
-def _weights(folder, model):
-    """The networks that the folder has. ONNX's is the first, from which the zoo takes the others to come."""
+def _weights(model, torch):
+    """The networks of the package. ONNX's is the first, from which the zoo takes the others to come."""
     found: dict[str, Any] = {"onnx": {"source": WEIGHTS, "opset_version": OPSET}}
-    if torch := import_torch() if (folder / PYTORCH).exists() else None:
+    if torch:
         found["pytorch_state_dict"] = {
             "source": PYTORCH, "parent": "onnx", "pytorch_version": torch.__version__.partition("+")[0],
             "architecture": {"source": UNET, "callable": CALLABLE, "kwargs": arguments(model)}}
