@@ -26,6 +26,13 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """JAX keeps what it has compiled, up to 100 MB a program: of all tests several gigabytes."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def strict_dtypes():
     """No implicit promotion between types while the test runs."""
