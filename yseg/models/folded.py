@@ -88,7 +88,7 @@ def _block(model, layers, x, by_onednn):
     for number in range(2):
         is_sum = number == 1 and model.residual
         layer, relu = layers[f"{number}"], model.activation == "relu" and not is_sum
-        by = onednn.convolve if by_onednn and onednn.is_worth_it(x, layer["kernel"]) else onednn.plain
+        by = onednn.convolve if by_onednn else onednn.plain
         x = by(x, layer["kernel"], layer["offset"], relu=relu)
         if is_sum:
             x = x + (shortcut @ layers["shortcut"] if "shortcut" in layers else shortcut)

@@ -53,16 +53,11 @@ def pays(model: Model, pixels: int) -> bool:
     return model.compute_dtype == "float32" and pixels * model.features >= _PAYS and available()
 
 
-def is_worth_it(x: Float[Array, "batch y x channel"], kernel: Float[Array, "3 3 channel feature"]) -> bool:
-    """Whether oneDNN is faster for these shapes: of fewer pixels than maps, what it does before it computes takes longer."""
-    return x.size // x.shape[-1] >= max(kernel.shape[2:])
-
-
 @jax.custom_vjp
 def convolution(x: Float[Array, "batch y x channel"],
                 kernel: Float[Array, "3 3 channel feature"]) -> Float[Array, "batch y x feature"]:
-    """`yseg.models.convolution.convolution`, by oneDNN where that is faster, and its gradients too; float32."""
-    return _call(x, kernel) if is_worth_it(x, kernel) else xla.convolution(x, kernel)
+    """`yseg.models.convolution.convolution` by oneDNN, and its gradients too; float32."""
+    return _call(x, kernel)
 
 
 def _forward(x, kernel):
@@ -71,7 +66,7 @@ def _forward(x, kernel):
 
 def _backward(inputs, gradient):
     x, kernel = inputs
-    return convolution(gradient, jnp.flip(kernel, (0, 1)).swapaxes(2, 3)), kernel_gradient(x, gradient)
+    return _call(gradient, jnp.flip(kernel, (0, 1)), kernel_axes=(0, 1, 3, 2)), kernel_gradient(x, gradient)
 
 
 convolution.defvjp(_forward, _backward)
@@ -90,7 +85,7 @@ def kernel_gradient(x: Float[Array, "batch y x channel"],
     """
     batch, height, width, channels = x.shape
     image = x.transpose(1, 2, 3, 0).reshape(1, height, width * channels, batch)
-    found = _call(image, gradient.transpose(1, 2, 0, 3), padding=((1, 1), (channels, channels)), dilation=(1, channels))
+    found = _call(image, gradient, kernel_axes=(1, 2, 0, 3), padding=((1, 1), (channels, channels)), dilation=(1, channels))
     return found.reshape(3, 3, channels, -1)
 
 
@@ -110,23 +105,26 @@ def available() -> bool:
     return bool(np.allclose(found, jax.jit(functools.partial(plain, relu=True))(x, kernel, offset), atol=1e-4))
 
 
-def _call(x, kernel, more=(), operations: Sequence[str] = (), padding=_SAME, dilation=(1, 1)):
+def _call(x, kernel, more=(), operations: Sequence[str] = (), *, kernel_axes=(0, 1, 2, 3), padding=_SAME, dilation=(1, 1)):
     """The convolution of stride 1, and after it operations that are fused with it, with their operands.
 
+    Which axes of the kernel are y, x, channel and feature is up to `kernel_axes`: oneDNN puts it in an order of its own anyway.
     Around the image there are zeros; under the kernel lie pixels of it as far apart as `dilation`.
     """
     maps = {"batch_dim": "0", "feature_dim": "3", "spatial_dims": ["1", "2"]}
     before, behind = ([f"{sizes[end]}" for sizes in padding] for end in range(2))
+    *windows, _, features = (kernel.shape[axis] for axis in kernel_axes)
+    *spatial, channel, feature = (f"{axis}" for axis in kernel_axes)
     config: dict[str, Any] = {
         "dims": "4", "feature_groups": "1", "input": {"dims": "4", "data": maps}, "output": {"dims": "4", "data": maps},
-        "kernel": {"dims": "4", "filter": {"input_feature_dim": "2", "output_feature_dim": "3", "spatial_dims": ["0", "1"],
+        "kernel": {"dims": "4", "filter": {"input_feature_dim": channel, "output_feature_dim": feature, "spatial_dims": spatial,
                                            "shape": [f"{size}" for size in kernel.shape]}},
-        "window": {"size": [f"{size}" for size in kernel.shape[:2]], "pad_left": before, "pad_right": behind,
+        "window": {"size": [f"{size}" for size in windows], "pad_left": before, "pad_right": behind,
                    "strides": ["1", "1"], "window_dilations": [f"{size}" for size in dilation]}}
     if operations:
         config["fusions"] = {"ops": list(operations)}
     sides = (size + sum(zeros) - apart * (window - 1)
-             for size, zeros, apart, window in zip(x.shape[1:3], padding, dilation, kernel.shape[:2], strict=True))
-    result = jax.ShapeDtypeStruct((x.shape[0], *sides, kernel.shape[3]), x.dtype)
+             for size, zeros, apart, window in zip(x.shape[1:3], padding, dilation, windows, strict=True))
+    result = jax.ShapeDtypeStruct((x.shape[0], *sides, features), x.dtype)
     return jax.ffi.ffi_call(_TARGET, result, custom_call_api_version=2, vmap_method="sequential",
                             legacy_backend_config=json.dumps({"onednn_conv_config": config}))(x, kernel, *more)
