@@ -75,15 +75,17 @@ def _forward(x, scale, offset, activate, axis_name):
 
 def _backward(activate, axis_name, kept, gradients):
     x, scale, offset, mean, variance = kept
-    inverse = lax.rsqrt(variance + EPSILON)
-    affine = _affine(x, mean, inverse * scale, offset)
-    (gradient,) = jax.vjp(activate, affine)[1](gradients[0])  # of what is activated
-    centred = x.astype(jnp.float32) - _on_maps(mean)
-    of_offset, of_scale = gradient.sum((0, 1, 2)), (gradient * centred).sum((0, 1, 2)) * inverse
+    x, inverse = x.astype(jnp.float32), lax.rsqrt(variance + EPSILON)
+    (gradient,) = jax.vjp(activate, _affine(x, mean, inverse * scale, offset))[1](gradients[0])  # of what is activated
+    of_offset = gradient.sum((0, 1, 2))
+    # Not a sum over x - mean, which would be written to memory; the variance loses as much by the same difference.
+    of_scale = ((gradient * x).sum((0, 1, 2)) - mean * of_offset) * inverse
     # What goes through mean and variance comes from the pixels of all devices, see the head of `yseg.parallel`.
     through_scale, through_offset = parallel.mean(jnp.stack([of_scale, of_offset]), axis_name) / (x.size // x.shape[-1])
-    of_x = _on_maps(scale * inverse) * (gradient - _on_maps(through_offset) - centred * _on_maps(inverse * through_scale))
-    return of_x.astype(x.dtype), of_scale, of_offset
+    factor = scale * inverse
+    slope = -factor * inverse * through_scale
+    of_x = _on_maps(factor) * gradient + _on_maps(slope) * x - _on_maps(factor * through_offset + slope * mean)
+    return of_x.astype(kept[0].dtype), of_scale, of_offset
 
 
 _normalized.defvjp(_forward, _backward)
