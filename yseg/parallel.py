@@ -36,18 +36,23 @@ _MALLOC = {-8: 1, -4: 0, -1: -1}  # one arena; nothing by mmap; nothing given ba
 
 
 def total(x: Num[Array, "..."], axis_name: str | None = None) -> Num[Array, "..."]:
-    """Sum of `x` over the devices of `axis_name`, the same on each; `x` itself if `axis_name` is None."""
-    return x if axis_name is None else lax.psum(x, axis_name)
+    """Sum of `x` over the devices of `axis_name`, the same on each; `x` itself if that is None, or one device."""
+    return x if _is_one(axis_name) else lax.psum(x, axis_name)
 
 
 def gather(x: Num[Array, "n ..."], axis_name: str | None = None) -> Num[Array, "all ..."]:
-    """The devices' `x` [n, ...] one after another, [devices * n, ...], the same on each; `x` itself if `axis_name` is None."""
-    return x if axis_name is None else lax.all_gather(x, axis_name, axis=0, tiled=True)
+    """The devices' `x` [n, ...] one after another, [devices * n, ...], the same on each; `x` itself as for `total`."""
+    return x if _is_one(axis_name) else lax.all_gather(x, axis_name, axis=0, tiled=True)
 
 
 def mean(tree: PyTree, axis_name: str | None = None) -> PyTree:
-    """Mean of every leaf over the devices of `axis_name`, the same on each; the tree itself if `axis_name` is None."""
-    return tree if axis_name is None else lax.pmean(tree, axis_name)
+    """Mean of every leaf over the devices of `axis_name`, the same on each; the tree itself as for `total`."""
+    return tree if _is_one(axis_name) else lax.pmean(tree, axis_name)
+
+
+def _is_one(axis_name):
+    """Whether there is nothing to exchange; XLA would copy what one device reduces."""
+    return axis_name is None or lax.axis_size(axis_name) == 1
 
 
 def start_processes(coordinator: str | None = None, processes: int | None = None, process: int | None = None, *,
