@@ -92,18 +92,26 @@ def kernel_gradient(x: Float[Array, "batch y x channel"],
 
 @functools.cache
 def available() -> bool:
-    """Whether this jaxlib has the call, on this CPU, and it computes a convolution."""
+    """Whether this jaxlib has the call, on this CPU, and it computes a convolution and its gradients."""
     if jax.default_backend() != "cpu":
         return False
     random = np.random.default_rng(0)
-    x, kernel, offset = (random.normal(size=shape).astype(np.float32) for shape in ((2, 6, 5, 3), (3, 3, 3, 4), (4,)))
+    shapes = ((2, 6, 5, 3), (3, 3, 3, 4), (4,), (2, 6, 5, 4))
+    given = [random.normal(size=shape).astype(np.float32) for shape in shapes]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Error writing persistent compilation cache")  # what has the call cannot be kept
-            found = jax.jit(functools.partial(convolve, relu=True))(x, kernel, offset)
+            found = jax.jit(functools.partial(_tried, convolve, convolution))(*given)
     except jax.errors.JaxRuntimeError:
         return False
-    return bool(np.allclose(found, jax.jit(functools.partial(plain, relu=True))(x, kernel, offset), atol=1e-4))
+    expected = jax.jit(functools.partial(_tried, plain, xla.convolution))(*given)
+    return all(np.allclose(mine, own, atol=1e-4) for mine, own in zip(found, expected, strict=True))
+
+
+def _tried(convolve, convolution, x, kernel, offset, gradient):
+    """All that these two compute: the first forwards, the second backwards."""
+    _, backward = jax.vjp(convolution, x, kernel)
+    return convolve(x, kernel, offset, relu=True), *backward(gradient)
 
 
 def _call(x, kernel, more=(), operations: Sequence[str] = (), *, kernel_axes=(0, 1, 2, 3), padding=_SAME, dilation=(1, 1)):
